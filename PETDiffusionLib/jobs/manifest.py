@@ -1,0 +1,68 @@
+"""The manifest beside a result: what made it, from what, with which versions; no machine's or folder's name in it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from .document import Job
+
+RESEARCH_USE = "For research use only. Not a medical device; not for diagnosis or treatment."
+PACKAGES = ("torch", "numpy", "SimpleITK")
+
+
+def manifest_path(image: Path) -> Path:
+    """Where the manifest of an output lies."""
+    return image.with_name(image.name + ".manifest.json")
+
+
+def package_versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
+    """The installed versions, None for what is not installed. Nothing is imported."""
+    versions: dict[str, str | None] = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def describe_input(path: Path) -> dict[str, Any]:
+    """Name and sha256 of an input. A folder's hash is that of its files' names and hashes, in order of name."""
+    if not path.is_dir():
+        return {"name": path.name, "sha256": file_sha256(path)}
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    listing = "".join(f"{file_sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
+    digest = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
+    return {"name": path.resolve().name, "files": len(files), "sha256": digest}
+
+
+def make_manifest(
+    job: Job, inputs: Mapping[str, Any], summary: Mapping[str, Any], timings_s: Mapping[str, float]
+) -> dict[str, Any]:
+    """The manifest of a finished job; `inputs` are the descriptions taken before it ran."""
+    document = job.to_json()
+    document["inputs"] = {role: Path(path).name for role, path in job.inputs.items()}
+    document["outputs"] = {role: path.name for role, path in job.outputs.items()}
+    return {
+        "notice": RESEARCH_USE,
+        "job": document,
+        "inputs": dict(inputs),
+        "versions": {"PETDiffusionLib": __version__, "python": platform.python_version(), **package_versions()},
+        "summary": dict(summary),
+        "timings_s": dict(timings_s),
+    }

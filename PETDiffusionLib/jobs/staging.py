@@ -1,0 +1,62 @@
+"""Results that appear together or not at all: written in hidden folders beside their places, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+
+class Staging:
+    """A context in which outputs are written to `paths`, and appear under their own names by `publish()`.
+
+    Each output has a hidden folder beside its place, on the same file system, so that publishing is a rename.
+    The folder's name follows from the output's, so that what a killed program left there is cleared by the next one.
+    Entering raises OSError where nothing can be written.
+    """
+
+    def __init__(self, outputs: Mapping[str, Path]) -> None:
+        self._outputs = dict(outputs)
+        self._folders = {role: path.parent / _folder_name(path) for role, path in self._outputs.items()}
+        self.paths = {role: self._folders[role] / path.name for role, path in self._outputs.items()}
+
+    def __enter__(self) -> Staging:
+        try:
+            for folder in self._folders.values():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+        except OSError as error:
+            self._clear()
+            error.filename = str(folder.parent)  # the place that the user knows
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._clear()
+
+    def publish(self) -> None:
+        """Rename every staged file to its place, the first role's output last: when it is there, all is there."""
+        placed: list[Path] = []
+        try:
+            for role in reversed(self._outputs):
+                for staged in sorted(self._folders[role].iterdir()):
+                    place = self._outputs[role].parent / staged.name
+                    os.replace(staged, place)
+                    placed.append(place)
+        except BaseException:
+            for place in placed:
+                place.unlink(missing_ok=True)
+            raise
+
+    def _clear(self) -> None:
+        for folder in self._folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder_name(path: Path) -> str:
+    return ".part-" + hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
