@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from ..errors import PETDiffusionError
+from PETDiffusionLib.errors import PETDiffusionError
 
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -26,7 +26,7 @@ def explain(error: BaseException) -> PETDiffusionError | None:
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _is_about_memory(error)):
         return PETDiffusionError(
             "out-of-memory",
-            "There is not enough memory for this volume; close other programs, crop the volume or choose another device.",
+            "There is not enough memory for this volume; close programs, crop the volume or choose another device.",
         )
     return None
 

@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from .document import Job
+from PETDiffusionLib import __version__
+from PETDiffusionLib.jobs.document import Job
 
 RESEARCH_USE = "For research use only. Not a medical device; not for diagnosis or treatment."
 PACKAGES = ("torch", "numpy", "SimpleITK")

@@ -6,8 +6,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from ..errors import Cancelled
-from .reporters import Reporter
+from PETDiffusionLib.errors import Cancelled
+from PETDiffusionLib.jobs.reporters import Reporter
 
 SECONDS_BETWEEN_EVENTS = 0.2
 WINDOW_S = 20.0

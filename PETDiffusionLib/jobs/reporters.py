@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from ..errors import Cancelled
+from PETDiffusionLib.errors import Cancelled
 
 
 class Reporter(Protocol):

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..errors import Cancelled, PETDiffusionError
-from .document import Job
-from .failures import explain
-from .manifest import describe_input, make_manifest, manifest_path
-from .progress import Progress
-from .reporters import Reporter, plain
-from .staging import Staging
+from PETDiffusionLib.errors import Cancelled, PETDiffusionError
+from PETDiffusionLib.jobs.document import Job
+from PETDiffusionLib.jobs.failures import explain
+from PETDiffusionLib.jobs.manifest import describe_input, make_manifest, manifest_path
+from PETDiffusionLib.jobs.progress import Progress
+from PETDiffusionLib.jobs.reporters import Reporter, plain
+from PETDiffusionLib.jobs.staging import Staging
 
 EXIT_OK, EXIT_INTERNAL, EXIT_USER, EXIT_CANCELLED = 0, 1, 2, 130
 
@@ -79,31 +79,33 @@ def _check_files(job: Job) -> None:
     """Everything about the job's files that can be known before work begins."""
     for role, path in job.inputs.items():
         if not path.exists():
-            raise PETDiffusionError("no-file", f"The input {role} {path} does not exist.")
+            raise PETDiffusionError(
+                "missing-file", f"There is no file or folder '{path}' (the job's {role}). Check the path."
+            )
     if "image" not in job.outputs:
         raise PETDiffusionError("bad-job", 'The job cannot be run: "outputs" should name the file of the "image".')
-    for role, path in job.outputs.items():
-        check_output(role, path, list(job.inputs.values()), job.options["overwrite"])
+    for path in job.outputs.values():
+        check_output(path, list(job.inputs.values()), job.options["overwrite"])
     if len({path.resolve() for path in job.outputs.values()}) < len(job.outputs):
         raise PETDiffusionError("bad-job", "The job cannot be run: two outputs have the same path.")
 
 
-def check_output(role: str, path: Path, inputs: list[Path], overwrite: bool) -> None:
-    """Refuse an output that would overwrite an input, or (unless `overwrite`) anything, or has no folder to lie in."""
-    if not path.parent.is_dir():
-        raise PETDiffusionError("no-folder", f"The folder of the output {role} does not exist: {path.parent}")
+def check_output(path: Path, inputs: list[Path], overwrite: bool) -> None:
+    """Refuse an output volume that would overwrite an input, or (unless `overwrite`) anything, or cannot be written."""
+    # Imported here, so that a job can be described and checked without SimpleITK.
+    from PETDiffusionLib.volumes.writing import check_writable_name
+
+    check_writable_name(path)
     if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
-        raise PETDiffusionError("overwrites-input", f"The output {role} would overwrite an input: {path}")
-    if path.is_dir():
-        raise PETDiffusionError("bad-file", f"The output {role} should be a file, but {path} is a folder.")
-    if path.exists() and not overwrite:
         raise PETDiffusionError(
-            "exists", f"The output {role} {path} exists already; choose another name or allow overwriting."
+            "overwrites-input", f"'{path}' is an input and is not overwritten. Choose another name."
         )
+    if path.exists() and not overwrite:
+        raise PETDiffusionError("exists", f"'{path}' exists already. Choose another name or allow overwriting.")
 
 
 def _fit_to_method(job: Job, description: dict[str, Any]) -> Job:
-    """The job with the method's default preset where none is given; refused where it asks for what the method has not."""
+    """The job with the default preset where none is given; refused if the method has not what it asks."""
     if description["input"] == "volume" and "image" not in job.inputs:
         raise PETDiffusionError("bad-job", 'The job cannot be run: "inputs" should name the "image".')
     for role in job.outputs:

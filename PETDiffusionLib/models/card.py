@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import PETDiffusionError
+from PETDiffusionLib.errors import PETDiffusionError
 
 TASKS = ("denoise", "restore-sinogram", "prior")
 
@@ -20,7 +20,9 @@ def _is_text(value: Any) -> bool:
 
 def _has(**fields: Callable[[Any], bool]) -> Callable[[Any], bool]:
     """A check that a value is an object with (at least) these fields."""
-    return lambda value: isinstance(value, dict) and all(name in value and ok(value[name]) for name, ok in fields.items())
+    return lambda value: (
+        isinstance(value, dict) and all(name in value and ok(value[name]) for name, ok in fields.items())
+    )
 
 
 def _is_voxel_size(value: Any) -> bool:

@@ -6,8 +6,8 @@ import os
 import warnings
 from pathlib import Path
 
-from ..errors import PETDiffusionError
-from .card import ModelCard
+from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.models.card import ModelCard
 
 
 def user_folder() -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from ..errors import PETDiffusionError
-from .card import ModelCard
+from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.models.card import ModelCard
 
 if TYPE_CHECKING:
     import torch

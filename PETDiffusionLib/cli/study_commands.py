@@ -1,0 +1,64 @@
+"""Commands around a study: `simulate` makes one, `evaluate` judges an image against its reference."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_stated_unit, dose_facts
+from PETDiffusionLib.jobs.staging import Staging
+
+
+def add_commands(commands: Any) -> None:
+    """Add this file's commands to the parser."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="compare an image with its reference",
+        description="Compare an image with its reference, both on one grid: PSNR, SSIM, NRMSE, SUV and bias per label.",
+    )
+    evaluate.add_argument("reference", metavar="REFERENCE", type=Path)
+    evaluate.add_argument("image", metavar="IMAGE", type=Path)
+    evaluate.add_argument(
+        "--mask", type=Path, metavar="M", help="where to compare (default: the body, found by itself)"
+    )
+    evaluate.add_argument("--labels", type=Path, metavar="L", help="regions for SUVmean, SUVmax and SUVpeak")
+    evaluate.add_argument("--uncertainty", type=Path, metavar="U", help="the image's standard deviation")
+    evaluate.add_argument("--low-dose", type=Path, metavar="V", help="the volume before denoising, for the picture")
+    evaluate.add_argument("--json", type=Path, metavar="PATH", help="also write the figures as JSON")
+    evaluate.add_argument("--picture", type=Path, metavar="PATH", help="also write a comparison picture (PNG)")
+    add_stated_unit(evaluate, "--unit")
+    add_dose_arguments(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from PETDiffusionLib import evaluation
+
+    wanted = {"json": arguments.json, "picture": arguments.picture}
+    with Staging({kind: path for kind, path in wanted.items() if path is not None}) as staging:
+        given = _read_images(arguments)
+        report = evaluation.evaluate(**{name: image for name, image in given.items() if name != "low_dose"})
+        if arguments.json is not None:
+            staging.paths["json"].write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        if arguments.picture is not None:
+            seen = {name: given[name] for name in ("image", "low_dose", "reference", "uncertainty")}
+            evaluation.write_picture(evaluation.comparison_picture(**seen), staging.paths["picture"])
+        staging.publish()
+    print(evaluation.format_report(report))
+    return 0
+
+
+def _read_images(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The images that the arguments name (None for those not given): PET in SUV, mask and labels as they are."""
+    from PETDiffusionLib.volumes import read_volume, to_suv
+
+    images: dict[str, Any] = {}
+    for name in ("reference", "image", "uncertainty", "low_dose"):
+        path = getattr(arguments, name)
+        images[name] = path and to_suv(read_volume(path, UNITS.get(arguments.unit)), **dose_facts(arguments)).image
+    for name in ("mask", "labels"):
+        path = getattr(arguments, name)
+        images[name] = path and read_volume(path).image
+    return images

@@ -1,0 +1,59 @@
+"""Commands on volumes: `suv` says how SUV follows from a DICOM series, `convert` changes format and unit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_stated_unit, dose_facts
+
+
+def add_commands(commands: Any) -> None:
+    """Add this file's commands to the parser."""
+    suv = commands.add_parser(
+        "suv",
+        help="show the SUV factor of a DICOM series",
+        description="Show the SUV factor of a DICOM PT series, its variant, and every fact used.",
+    )
+    suv.add_argument("folder", metavar="FOLDER", type=Path, help="a folder of DICOM PT slices")
+    suv.add_argument("--json", action="store_true", help="as JSON")
+    suv.set_defaults(run=_suv)
+
+    convert = commands.add_parser(
+        "convert",
+        help="write a volume in another format or unit",
+        description="Write any readable volume as .nii.gz, .nii, .nrrd or .mha, in SUV or Bq/ml.",
+    )
+    convert.add_argument("input", metavar="INPUT", type=Path, help="NIfTI, NRRD, MHA or a folder of DICOM PT")
+    convert.add_argument("output", metavar="OUTPUT", type=Path)
+    convert.add_argument("--unit", choices=tuple(UNITS), help="the unit to write (as it is, if not given)")
+    add_stated_unit(convert, "--input-unit")
+    convert.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    add_dose_arguments(convert)
+    convert.set_defaults(run=_convert)
+
+
+def _suv(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from PETDiffusionLib.jobs.reporters import plain
+    from PETDiffusionLib.volumes import describe_suv, suv_facts
+
+    facts = suv_facts(arguments.folder)
+    print(json.dumps(plain(asdict(facts)), indent=2) if arguments.json else describe_suv(facts))
+    return 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from PETDiffusionLib.jobs.runner import check_output
+    from PETDiffusionLib.volumes import read_volume, to_bqml, to_suv, write_volume
+
+    check_output(arguments.output, [arguments.input], arguments.overwrite)
+    volume = read_volume(arguments.input, UNITS.get(arguments.input_unit))
+    if arguments.unit is not None:
+        volume = {"suv": to_suv, "bqml": to_bqml}[arguments.unit](volume, **dose_facts(arguments))
+    write_volume(volume, arguments.output)
+    print(f"{arguments.output} ({volume.unit})")
+    return 0
