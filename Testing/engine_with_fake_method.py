@@ -1,0 +1,67 @@
+"""The command line with a small method in place of the real ones: what it does is chosen by the job's preset.
+
+Run as a program, it is the engine's process in tests of jobs: fast, and able to fail in every way on request.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import time
+from pathlib import Path
+
+from PETDiffusionLib.cli import main
+from PETDiffusionLib.jobs import METHODS, Job
+
+BEHAVIOURS = ("copy", "slow", "warn", "bug", "disk-full", "out-of-memory", "second-output-fails", "no-torch", "huge")
+DESCRIPTION = {
+    "id": "fake",
+    "title": "Copies its input",
+    "kind": "denoise",
+    "input": "volume",
+    "presets": [{"id": name, "title": name, "description": name} for name in BEHAVIOURS],
+    "default_preset": "copy",
+    "outputs": ["image", "uncertainty"],
+}
+
+
+def run(job: Job, progress, warn) -> dict[str, object]:
+    """Copy the input to every output, after what the preset asks for."""
+    behaviour = job.options["preset"]
+    content = job.inputs["image"].read_bytes()
+    progress("Copying", 0.0)
+    if behaviour == "slow":
+        job.outputs["image"].write_bytes(content[: len(content) // 2])  # half of it is there when the test stops it
+        for step in range(600):
+            time.sleep(0.05)
+            progress("Copying", step / 600)
+    if behaviour == "warn":
+        warn("voxel-size", "The voxels are larger than those of the training data (ä).")
+    if behaviour == "bug":
+        job.outputs["image"].write_bytes(content[:10])
+        raise KeyError("a fault of this program")
+    if behaviour == "out-of-memory":
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1e12 bytes")
+    if behaviour == "no-torch":
+        import surely_not_installed_package  # noqa: F401
+    if behaviour == "huge":
+        content = bytes(1 << 24)
+    for role, path in job.outputs.items():
+        path.write_bytes(content)
+        if behaviour == "disk-full":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        if behaviour == "second-output-fails" and role == "uncertainty":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    progress("Copying", 1.0)
+    return {"model": None, "seconds": 0.1}
+
+
+def use_fake_method() -> None:
+    """Let "denoise" name this file's method, and "fake" too."""
+    METHODS["denoise"] = METHODS["fake"] = Path(__file__).stem
+    sys.path.insert(0, str(Path(__file__).parent))
+
+
+if __name__ == "__main__":
+    use_fake_method()
+    sys.exit(main())
