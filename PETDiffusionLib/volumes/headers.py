@@ -1,0 +1,187 @@
+"""The DICOM files of a folder: which series they make, and which one of them is the PET."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
+
+from PETDiffusionLib.errors import PETDiffusionError
+
+DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+# How sentences call the modalities whose codes say little.
+MODALITY_NAMES = {"PT": "PET", "NM": "NM (scintigraphy or SPECT)", "SEG": "SEG (a segmentation)"}
+
+
+@dataclass(frozen=True)
+class SeriesSummary:
+    """One image series of a folder, without anything that names the patient."""
+
+    series_uid: str
+    modality: str
+    description: str
+    units: str
+    slices: int
+    first_file: str
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        about = " ".join(part for part in (self.modality, f"'{self.description}'", self.units) if part)
+        return f"{about}, {self.slices} slices, {self.series_uid} (for example {self.first_file})"
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether `path` is a DICOM file by its magic word."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def read_header(path: Path, pixels: bool = False) -> Dataset:
+    """The data set of one DICOM file, as a rule without pixel data; refuses a damaged file by name."""
+    try:
+        with warnings.catch_warnings():
+            # Files in the wild bend value representations everywhere; what is used is checked where it is used.
+            warnings.simplefilter("ignore")
+            return pydicom.dcmread(path, stop_before_pixels=not pixels)
+    except Exception as error:
+        raise PETDiffusionError(
+            "bad-file", f"'{path}' is truncated or damaged DICOM ({type(error).__name__}: {error}). Copy it again."
+        ) from error
+
+
+def list_series(folder: str | os.PathLike[str]) -> list[SeriesSummary]:
+    """The image series below `folder`, PET first, then by size."""
+    series = image_series(_files_below(Path(folder)))
+    summaries = [_summary(uid, headers) for uid, headers in series.items()]
+    return sorted(summaries, key=lambda one: (one.modality != "PT", -one.slices, one.series_uid))
+
+
+def pet_series(path: str | os.PathLike[str]) -> list[Dataset]:
+    """The headers of the one PET series in a folder (and below it), or of the series that a DICOM file belongs to.
+
+    Every header has its file in `.filename`. Raises PETDiffusionError:
+    "missing-file" (no DICOM images), "mixed-series" (several, listed), "not-pet", "multi-frame", "bad-file".
+    """
+    path = Path(path)
+    if not path.exists():
+        raise PETDiffusionError("missing-file", f"There is no file or folder '{path}'. Check the path.")
+    series = image_series(_files_below(path)) if path.is_dir() else _series_of_file(path)
+    if not series:
+        raise PETDiffusionError(
+            "missing-file", f"A DICOM PET series is expected, '{path}' holds no DICOM images. Choose another folder."
+        )
+    if len(series) > 1:
+        raise _mixed(path, series)
+    (headers,) = series.values()
+    _check_pet(path, headers)
+    return headers
+
+
+def image_series(files: Iterable[Path]) -> dict[str, list[Dataset]]:
+    """Headers of the DICOM images among `files` by SeriesInstanceUID; RTSTRUCT, reports and the like are left out."""
+    series: dict[str, list[Dataset]] = {}
+    seen: set[str] = set()
+    for file in files:
+        if not is_dicom_file(file):
+            continue
+        header = read_header(file)
+        if header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR_CLASS:
+            continue
+        if "SeriesInstanceUID" not in header or "SOPInstanceUID" not in header:
+            raise PETDiffusionError(
+                "bad-file", f"'{file}' is truncated or damaged DICOM: it has no SeriesInstanceUID. Copy it again."
+            )
+        # The same instance twice is a copied file, not a second slice.
+        if "Rows" in header and header.SOPInstanceUID not in seen:
+            seen.add(header.SOPInstanceUID)
+            series.setdefault(str(header.SeriesInstanceUID), []).append(header)
+    return series
+
+
+def tag_name(keyword: str) -> str:
+    """A tag as people look it up, for example 'PatientWeight (0010,1030)'."""
+    return f"{keyword} {BaseTag(Tag(keyword))}"
+
+
+def common_value(headers: Sequence[Dataset], keyword: str) -> object | None:
+    """The one value of a tag in a series; None where it is absent or empty.
+
+    Raises PETDiffusionError "inconsistent-series" where slices disagree.
+    """
+    values = [header.get(keyword) for header in headers]
+    first = values[0]
+    if any(value != first for value in values):
+        found = ", ".join(sorted({str(value) for value in values})[:4])
+        raise PETDiffusionError(
+            "inconsistent-series",
+            f"{tag_name(keyword)} should be the same in all slices of a series, found {found}. Export it again.",
+        )
+    return None if first in (None, "") else first
+
+
+def _files_below(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise PETDiffusionError("missing-file", f"There is no folder '{folder}'. Check the path.")
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def _series_of_file(path: Path) -> dict[str, list[Dataset]]:
+    """The series of one file, gathered from the files beside it."""
+    if not is_dicom_file(path):
+        raise PETDiffusionError("bad-file", f"'{path}' is not a DICOM file. Give a DICOM file or a folder of them.")
+    uid = str(read_header(path).get("SeriesInstanceUID", ""))
+    beside = image_series(sorted(path.parent.iterdir()))
+    return {uid: beside[uid]} if uid in beside else {}
+
+
+def _summary(uid: str, headers: Sequence[Dataset]) -> SeriesSummary:
+    first = headers[0]
+    return SeriesSummary(
+        series_uid=uid,
+        modality=str(first.get("Modality", "unknown")),
+        description=str(first.get("SeriesDescription", "")),
+        units=str(first.get("Units", "")),
+        slices=len(headers),
+        first_file=str(first.filename),
+    )
+
+
+def _mixed(path: Path, series: dict[str, list[Dataset]]) -> PETDiffusionError:
+    summaries = [_summary(uid, headers) for uid, headers in series.items()]
+    listing = "; ".join(f"({number}) {summary}" for number, summary in enumerate(summaries, start=1))
+    if all(summary.modality != "PT" for summary in summaries):
+        return PETDiffusionError("not-pet", f"A PET series is expected, '{path}' holds none: {listing}.")
+    return PETDiffusionError(
+        "mixed-series",
+        f"One PET series is expected, '{path}' holds {len(series)} series: {listing}. "
+        "Give the folder of one series, or one file of the series that is meant.",
+    )
+
+
+def _check_pet(path: Path, headers: Sequence[Dataset]) -> None:
+    modality = str(headers[0].get("Modality", "unknown"))
+    if modality != "PT":
+        found = MODALITY_NAMES.get(modality, modality)
+        raise PETDiffusionError(
+            "not-pet", f"A PET series (Modality PT) is expected, '{path}' holds {found} instead of PET. Choose the PET."
+        )
+    if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers):
+        raise PETDiffusionError(
+            "multi-frame",
+            f"One slice per DICOM file is expected, '{path}' is enhanced (multi-frame) DICOM. "
+            "Convert it to a classic PET series, or to NIfTI or NRRD with its unit.",
+        )
+    if any(int(header.get("SamplesPerPixel") or 1) > 1 for header in headers):
+        raise PETDiffusionError(
+            "not-pet", f"PET slices are expected, '{path}' holds colour pictures (screen captures). Choose the slices."
+        )

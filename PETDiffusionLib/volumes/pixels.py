@@ -1,0 +1,80 @@
+"""The values of one DICOM slice, whatever its transfer syntax."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from pydicom.dataset import Dataset, FileMetaDataset
+
+from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.volumes.headers import read_header, tag_name
+
+# What a decoder needs to know of an image; everything else stays out of the copy that is handed to GDCM.
+_PIXEL_TAGS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData")
+
+
+def slice_values(path: str | Path) -> np.ndarray:
+    """The rescaled values of one slice, float32 [y, x], in the unit that its series states.
+
+    The photometric interpretation says how to display an image and changes nothing here: a MONOCHROME1 slice holds the
+    same activity as a MONOCHROME2 one.
+    """
+    dataset = read_header(Path(path), pixels=True)
+    stored = _stored_values(dataset, Path(path))
+    slope, intercept = _rescale(dataset, Path(path))
+    return (stored * slope + intercept).astype(np.float32)
+
+
+def _stored_values(dataset: Dataset, path: Path) -> np.ndarray:
+    """Stored values [y, x], through pydicom or, for compressed data that it has no codec for, through GDCM."""
+    try:
+        if dataset.file_meta.TransferSyntaxUID.is_compressed:
+            return _decompressed(dataset)
+        return np.asarray(dataset.pixel_array)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise PETDiffusionError(
+            "bad-file", f"The image in '{path}' is truncated, damaged or cannot be decoded ({reason}). Copy it again."
+        ) from error
+
+
+def _decompressed(dataset: Dataset) -> np.ndarray:
+    try:
+        return np.asarray(dataset.pixel_array)
+    except (RuntimeError, NotImplementedError):
+        return _decompressed_by_gdcm(dataset)
+
+
+def _decompressed_by_gdcm(dataset: Dataset) -> np.ndarray:
+    """Stored values of a compressed slice.
+
+    GDCM gets a copy without rescale and as MONOCHROME2, because its reader would apply the one and invert the other.
+    """
+    copy = Dataset()
+    for keyword in _PIXEL_TAGS:
+        copy[keyword] = dataset[keyword]
+    copy.SamplesPerPixel, copy.PhotometricInterpretation = 1, "MONOCHROME2"
+    copy.SOPClassUID, copy.SOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+    copy.file_meta = FileMetaDataset()
+    copy.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    copy.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    copy.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    copy.is_little_endian, copy.is_implicit_VR = True, False
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "slice.dcm"
+        copy.save_as(file, write_like_original=False)
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))[0]
+
+
+def _rescale(dataset: Dataset, path: Path) -> tuple[float, float]:
+    """Slope and intercept of this slice; the PET standard demands a slope and fixes the intercept at zero."""
+    slope = dataset.get("RescaleSlope")
+    if slope is None or not math.isfinite(float(slope)):
+        raise PETDiffusionError(
+            "missing-tag", f"{tag_name('RescaleSlope')} is needed and is missing in '{path}'. Export the series again."
+        )
+    return float(slope), float(dataset.get("RescaleIntercept") or 0.0)

@@ -1,0 +1,53 @@
+"""Dates and times of DICOM as datetimes of the scanner's clock."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+_DATETIME = re.compile(r"^(\d{8})(\d{2})(\d{2})?(\d{2})?(\.\d{1,6})?(?:([+-])(\d{2})(\d{2}))?$")
+
+
+def parse_datetime(value: object, clock_offset: object = None) -> datetime | None:
+    """A DICOM DT (with at least the hour) as local time, None where it is absent or malformed.
+
+    A zone suffix is turned into the scanner's clock where that is known (`clock_offset`, TimezoneOffsetFromUTC);
+    otherwise the suffix is the scanner's own and is dropped.
+    """
+    found = _DATETIME.match(_text(value))
+    if not found:
+        return None
+    day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = found.groups()
+    try:
+        moment = datetime.strptime(f"{day}{hour}{minute or '00'}{second or '00'}", "%Y%m%d%H%M%S")
+    except ValueError:
+        return None
+    moment += timedelta(seconds=float(fraction or 0))
+    clock = parse_offset(clock_offset)
+    if sign and clock is not None:
+        moment += clock - _offset(sign, zone_hours, zone_minutes)
+    return moment
+
+
+def combine(date: object, time: object) -> datetime | None:
+    """A DICOM DA and TM as one moment, None where either is absent or malformed."""
+    day, clock = _text(date).replace(".", "").replace("-", ""), _text(time).replace(":", "")
+    return parse_datetime(day + clock) if len(day) == 8 and clock else None
+
+
+def parse_offset(value: object) -> timedelta | None:
+    """TimezoneOffsetFromUTC, for example +0200."""
+    found = re.match(r"^([+-])(\d{2})(\d{2})$", _text(value))
+    return _offset(*found.groups()) if found else None
+
+
+def _offset(sign: str, hours: str, minutes: str) -> timedelta:
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    return -offset if sign == "-" else offset
+
+
+def _text(value: object) -> str:
+    """A value as text; private tags of unknown representation come as bytes."""
+    if isinstance(value, bytes):
+        value = value.decode("ascii", errors="ignore")
+    return str(value if value is not None else "").strip("\0 ")
