@@ -1,0 +1,252 @@
+"""SUV by body weight from DICOM: every fact that it rests on, the factor, or the reason why there is none.
+
+After the vendor-neutral rules for SUV (BQML, Philips CNTS, GML, CM2ML; decay correction START, ADMIN, NONE). What a
+header does not say is never guessed: it is named in `missing` (can be stated by hand) or in `refusal` (cannot).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from pydicom.dataset import Dataset
+
+from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.volumes.headers import common_value, pet_series, tag_name
+from PETDiffusionLib.volumes.radiopharmacy import Administration, ImageTime, administration, image_time, positive
+from PETDiffusionLib.volumes.suv_report import SuvFacts, refusal_sentence
+from PETDiffusionLib.volumes.volume import Unit
+
+PHILIPS_SUV_FACTOR = (0x7053, 0x1000)
+PHILIPS_ACTIVITY_FACTOR = (0x7053, 0x1009)
+
+# SUVType (0054,1006) and what it means; absent means body weight.
+GML_VARIANTS = {
+    "BW": "SUVbw",
+    "LBM": "SUVlbm",
+    "LBMJAMES128": "SUVlbm (James)",
+    "LBMJANMA": "SUVlbm (Janmahasatian)",
+    "IBW": "SUVibw",
+    "BSA": "SUVbsa",
+}
+
+EXPORT_ADVICE = "Export the series in Bq/ml."
+
+# More half-lives than this between injection and scan are a wrong date, not a measurement.
+MOST_HALF_LIVES = 10
+
+
+@dataclass(frozen=True)
+class PixelMeaning:
+    """What the rescaled pixel values of a series are, from Units, SUVType and the Philips factors."""
+
+    source_unit: str
+    suv_type: str | None
+    philips_suv_factor: float | None
+    philips_activity_factor: float | None
+
+    @property
+    def stored_variant(self) -> str | None:
+        """The variant of SUV that the values are already in."""
+        if self.source_unit == "CM2ML":
+            return "SUVbsa"
+        if self.source_unit != "GML":
+            return None
+        return GML_VARIANTS.get(self.suv_type or "BW", f"SUV of type {self.suv_type}")
+
+    @property
+    def suv_per_value(self) -> float | None:
+        """What makes SUVbw of the values without dose and weight."""
+        if self.stored_variant == "SUVbw":
+            return 1.0
+        return self.philips_suv_factor if self.source_unit == "CNTS" else None
+
+    @property
+    def bqml_per_value(self) -> float | None:
+        """What makes Bq/ml of the values."""
+        if self.source_unit == "BQML":
+            return 1.0
+        return self.philips_activity_factor if self.source_unit == "CNTS" else None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the values cannot become SUVbw at all."""
+        if self.suv_per_value is not None or self.bqml_per_value is not None:
+            return None
+        if self.stored_variant is not None:
+            return (
+                f"SUVbw is expected, the values are {self.stored_variant}, which is another quantity. {EXPORT_ADVICE}"
+            )
+        if self.source_unit == "CNTS":
+            return f"Counts (CNTS) need a Philips factor, (7053,1000) or (7053,1009); both are missing. {EXPORT_ADVICE}"
+        shown = f"{tag_name('Units')} {self.source_unit}" if self.source_unit else f"no {tag_name('Units')}"
+        return f"SUV needs Units BQML, GML or Philips CNTS, the series has {shown}. {EXPORT_ADVICE}"
+
+
+def suv_facts(source: str | os.PathLike[str] | Sequence[Dataset]) -> SuvFacts:
+    """The facts of a DICOM PET series (folder, one of its files, or its headers) from which SUVbw can be had.
+
+    Raises PETDiffusionError "no-suv" with what is missing named, and all that `pet_series` raises.
+    """
+    headers = pet_series(source) if isinstance(source, (str, os.PathLike)) else source
+    facts = gather_suv_facts(headers)
+    if facts.suv_factor is None:
+        raise PETDiffusionError("no-suv", refusal_sentence(facts))
+    return facts
+
+
+def gather_suv_facts(headers: Sequence[Dataset]) -> SuvFacts:
+    """Everything that the headers of one PET series say about SUV; where there is no SUV, it says why."""
+    meaning = _pixel_meaning(headers)
+    corrected = _texts(common_value(headers, "CorrectedImage"))
+    decay_correction = _optional_text(headers, "DecayCorrection")
+    weight_kg = positive(common_value(headers, "PatientWeight"))
+    given = administration(headers)
+    time = image_time(headers, decay_correction, given)
+    untimed = _no_single_time(decay_correction, time)
+    missing = _missing(weight_kg, given, time, decay_correction)
+    refusal = meaning.refusal or _uncorrected(corrected, decay_correction)
+    if meaning.suv_per_value is None:
+        refusal = refusal or untimed
+    dose_at_reference = suv_per_bqml = None
+    if weight_kg is not None and not missing and not untimed:
+        dose_at_reference = _decayed(given, time)
+        suv_per_bqml = weight_kg * 1000 / (dose_at_reference * 1e6)
+    return SuvFacts(
+        series_uid=str(headers[0].SeriesInstanceUID),
+        slices=len(headers),
+        manufacturer=str(headers[0].get("Manufacturer", "")),
+        model=str(headers[0].get("ManufacturerModelName", "")),
+        **asdict(meaning),
+        suv_variant=meaning.stored_variant if refusal else "SUVbw",
+        corrected_image=corrected,
+        decay_correction=decay_correction,
+        tracer=given.tracer,
+        nuclide=given.nuclide,
+        weight_kg=weight_kg,
+        dose_mbq=given.dose_mbq,
+        dose_tag_in_mbq=given.dose_tag_in_mbq,
+        half_life_s=given.half_life_s,
+        injection_time=time.injection.isoformat() if time.injection else None,
+        injection_source=time.injection_source,
+        reference_time=time.reference.isoformat() if time.reference else None,
+        reference_source=time.reference_source,
+        minutes=time.minutes,
+        dose_at_reference_mbq=dose_at_reference,
+        suv_per_bqml=suv_per_bqml,
+        suv_factor=None if refusal else _suv_factor(meaning, suv_per_bqml),
+        missing=() if refusal or meaning.suv_per_value is not None else missing,
+        refusal=refusal,
+    )
+
+
+def _pixel_meaning(headers: Sequence[Dataset]) -> PixelMeaning:
+    return PixelMeaning(
+        source_unit=_optional_text(headers, "Units") or "",
+        suv_type=_optional_text(headers, "SUVType"),
+        philips_suv_factor=positive(_private(headers, PHILIPS_SUV_FACTOR)),
+        philips_activity_factor=positive(_private(headers, PHILIPS_ACTIVITY_FACTOR)),
+    )
+
+
+def _suv_factor(meaning: PixelMeaning, suv_per_bqml: float | None) -> float | None:
+    """SUVbw per rescaled pixel value: directly where the series says it, otherwise through Bq/ml."""
+    if meaning.suv_per_value is not None or suv_per_bqml is None or meaning.bqml_per_value is None:
+        return meaning.suv_per_value
+    return meaning.bqml_per_value * suv_per_bqml
+
+
+def pixel_unit(facts: SuvFacts) -> tuple[Unit, float]:
+    """The unit that a series is read in, and what its rescaled pixel values are multiplied by to be in it."""
+    meaning = PixelMeaning(facts.source_unit, facts.suv_type, facts.philips_suv_factor, facts.philips_activity_factor)
+    if meaning.suv_per_value is not None and facts.refusal is None:
+        return "suvbw", meaning.suv_per_value
+    if meaning.bqml_per_value is not None:
+        return "bqml", meaning.bqml_per_value
+    return ("counts" if facts.source_unit == "CNTS" else "unknown"), 1.0
+
+
+def _uncorrected(corrected: tuple[str, ...], decay_correction: str | None) -> str | None:
+    """Why uncorrected values are not SUV. DECY is not asked of a series that says DecayCorrection NONE."""
+    needed = ("ATTN",) if decay_correction == "NONE" else ("ATTN", "DECY")
+    absent = [name for name in needed if name not in corrected]
+    if not absent:
+        return None
+    return (
+        f"SUV needs {' and '.join(needed)} in {tag_name('CorrectedImage')}; {' and '.join(absent)} missing, found "
+        f"{', '.join(corrected) or 'nothing'}. Choose the attenuation- and decay-corrected series."
+    )
+
+
+def _no_single_time(decay_correction: str | None, time: ImageTime) -> str | None:
+    if decay_correction == "NONE" and time.slice_decay is None:
+        return (
+            "DecayCorrection NONE needs the half-life and the acquisition time of every slice "
+            f"({tag_name('RadionuclideHalfLife')}, {tag_name('AcquisitionTime')}), and some are missing."
+        )
+    if decay_correction not in ("START", "ADMIN", "NONE"):
+        return f"{tag_name('DecayCorrection')} START, ADMIN or NONE is needed, found {decay_correction or 'nothing'}."
+    return None
+
+
+def _missing(
+    weight_kg: float | None, given: Administration, time: ImageTime, decay_correction: str | None
+) -> tuple[str, ...]:
+    """What the factor from Bq/ml still needs, tag by tag."""
+    missing = []
+    if weight_kg is None:
+        missing.append(f"a weight above zero, {tag_name('PatientWeight')} (--weight-kg)")
+    if given.dose_mbq is None:
+        missing.append(f"a dose above zero, {tag_name('RadionuclideTotalDose')} (--dose-mbq)")
+    if decay_correction == "ADMIN":
+        return tuple(missing)
+    if given.half_life_s is None:
+        missing.append(f"a half-life above zero, {tag_name('RadionuclideHalfLife')}")
+    if time.injection is None:
+        missing.append(f"the time of injection, {tag_name('RadiopharmaceuticalStartDateTime')} (--minutes)")
+    if time.reference is None:
+        missing.append(f"the time of the scan, {tag_name('SeriesTime')} and {tag_name('AcquisitionTime')} (--minutes)")
+    if time.minutes is not None and given.half_life_s is not None:
+        half_lives = time.minutes * 60 / given.half_life_s
+        if not 0 <= half_lives <= MOST_HALF_LIVES:
+            missing.append(
+                f"a plausible time from injection ({time.injection}) to scan ({time.reference}), "
+                f"found {time.minutes:.1f} minutes (--minutes)"
+            )
+    return tuple(missing)
+
+
+def _decayed(given: Administration, time: ImageTime) -> float:
+    """The dose in MBq at the time that the image's activity refers to."""
+    assert given.dose_mbq is not None and time.minutes is not None
+    if time.minutes == 0:
+        return given.dose_mbq
+    assert given.half_life_s is not None
+    return given.dose_mbq * math.pow(2.0, -time.minutes * 60 / given.half_life_s)
+
+
+def _private(headers: Sequence[Dataset], tag: tuple[int, int]) -> object | None:
+    """The one value of a private tag; bytes where the file is implicit and the tag unknown."""
+    values = {str(_decoded(header[tag].value)) for header in headers if tag in header}
+    if len(values) > 1 or (values and any(tag not in header for header in headers)):
+        raise PETDiffusionError(
+            "inconsistent-series", f"The private tag ({tag[0]:04x},{tag[1]:04x}) differs between slices. Export again."
+        )
+    return values.pop() if values else None
+
+
+def _decoded(value: object) -> object:
+    return value.decode("ascii", errors="ignore").strip("\0 ") if isinstance(value, bytes) else value
+
+
+def _optional_text(headers: Sequence[Dataset], keyword: str) -> str | None:
+    value = common_value(headers, keyword)
+    return None if value is None else str(value).strip() or None
+
+
+def _texts(value: object | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(str(one) for one in value)  # type: ignore[attr-defined]
