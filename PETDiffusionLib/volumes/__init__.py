@@ -1,0 +1,27 @@
+"""Volumes in and out: reading, writing, SUV, DICOM, resampling."""
+
+from PETDiffusionLib.volumes.conversion import to_bqml, to_suv
+from PETDiffusionLib.volumes.headers import SeriesSummary, list_series
+from PETDiffusionLib.volumes.reading import FORMATS, read_volume
+from PETDiffusionLib.volumes.suv import suv_facts
+from PETDiffusionLib.volumes.suv_report import SuvFacts, describe_suv
+from PETDiffusionLib.volumes.volume import UNITS, Unit, Volume
+from PETDiffusionLib.volumes.writing import WRITABLE, check_writable_name, write_volume
+
+__all__ = [
+    "FORMATS",
+    "UNITS",
+    "WRITABLE",
+    "SeriesSummary",
+    "SuvFacts",
+    "Unit",
+    "Volume",
+    "check_writable_name",
+    "describe_suv",
+    "list_series",
+    "read_volume",
+    "suv_facts",
+    "to_bqml",
+    "to_suv",
+    "write_volume",
+]

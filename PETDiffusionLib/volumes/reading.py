@@ -1,0 +1,144 @@
+"""Read a PET volume from NIfTI, NRRD, MetaImage or a DICOM series."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.volumes.dicom import read_dicom_volume
+from PETDiffusionLib.volumes.headers import is_dicom_file
+from PETDiffusionLib.volumes.volume import UNITS, Unit, Volume, check_geometry, check_values
+
+FORMATS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+# Where a written volume keeps its unit: a header field in NRRD and MetaImage, the description in NIfTI.
+UNIT_KEY = "PETDiffusion_unit"
+NOTES_KEY = "ITK_FileNotes"
+
+
+def read_volume(path: str | os.PathLike[str], unit: Unit | None = None) -> Volume:
+    """Read a volume file, a folder of DICOM PT slices, or the series that one DICOM file belongs to.
+
+    `unit` states what the file does not say; it may not contradict what the file does say.
+    Raises PETDiffusionError ("missing-file", "bad-file", "not-3d", "not-pet", "not-finite", "unit-conflict" ...).
+    """
+    path = Path(path)
+    if unit is not None and unit not in UNITS:
+        raise PETDiffusionError("bad-unit", f"A unit is one of {', '.join(UNITS)}; found '{unit}'.")
+    if not path.exists():
+        raise PETDiffusionError("missing-file", f"There is no file or folder '{path}'. Check the path.")
+    volume = read_dicom_volume(path) if path.is_dir() or is_dicom_file(path) else _read_file(path)
+    return volume if unit is None else _with_stated_unit(volume, unit)
+
+
+def format_of(path: str | os.PathLike[str]) -> str | None:
+    """The extension of `path` that names a known volume format, None when it names none."""
+    name = Path(path).name.lower()
+    return next((extension for extension in FORMATS if name.endswith(extension)), None)
+
+
+def check_complete(path: Path) -> None:
+    """Refuse a NIfTI file that is shorter than its header says (ITK fills the missing part with zeros in silence)."""
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")):
+        return
+    header = sitk.ImageFileReader()
+    header.SetFileName(str(path))
+    header.ReadImageInformation()
+    bits_per_voxel = int(header.GetMetaData("bitpix"))
+    expected = int(float(header.GetMetaData("vox_offset"))) + math.prod(header.GetSize()) * bits_per_voxel // 8
+    try:
+        found = _decompressed_size(path) if name.endswith(".gz") else path.stat().st_size
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise _truncated(path, "its compressed data stops early or is damaged") from error
+    if found < expected:
+        raise _truncated(path, f"{expected} bytes are expected and {found} are there")
+
+
+def _decompressed_size(path: Path) -> int:
+    with open(path, "rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return path.stat().st_size
+    size = 0
+    with gzip.open(path, "rb") as stream:
+        while chunk := stream.read(1 << 22):
+            size += len(chunk)
+    return size
+
+
+def _truncated(path: Path, reason: str) -> PETDiffusionError:
+    return PETDiffusionError("bad-file", f"'{path}' is truncated: {reason}. Copy or export it again.")
+
+
+def _read_file(path: Path) -> Volume:
+    if format_of(path) is None:
+        raise PETDiffusionError(
+            "bad-format", f"'{path}' is neither DICOM nor one of {', '.join(FORMATS)}. Convert it to one of these."
+        )
+    if path.stat().st_size == 0:
+        raise PETDiffusionError("bad-file", f"'{path}' is empty (0 bytes). Copy or export it again.")
+    try:
+        check_complete(path)
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise PETDiffusionError(
+            "bad-file",
+            f"'{path}' cannot be read: it is damaged, truncated or not what its name says ({_reason(error)}).",
+        ) from error
+    image = _single_frame(image)
+    check_geometry(image, f"'{path}'")
+    unit = _recorded_unit(image)
+    plain = _plain_float_image(image)
+    warnings = check_values(sitk.GetArrayViewFromImage(plain), f"'{path}'")
+    facts: dict[str, object] = {"source": str(path), "format": format_of(path), "warnings": warnings}
+    return Volume(plain, unit, facts)
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last line of an ITK message that says something, without its address and source lines."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "Reason:" not in line]
+    return re.sub(r"ITK ERROR:|\(0x[0-9a-f]+\)", "", lines[-1]).strip() if lines else "no reason given"
+
+
+def _single_frame(image: sitk.Image) -> sitk.Image:
+    """A 4D image that holds one frame, as 3D; every other image as it is."""
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        return image[:, :, :, 0]
+    return image
+
+
+def _recorded_unit(image: sitk.Image) -> Unit:
+    """The unit that `write_volume` left in the header; "unknown" when there is none."""
+    keys = image.GetMetaDataKeys()
+    recorded = image.GetMetaData(UNIT_KEY).strip() if UNIT_KEY in keys else ""
+    if not recorded and NOTES_KEY in keys:
+        found = re.search(rf"{UNIT_KEY}=(\w+)", image.GetMetaData(NOTES_KEY))
+        recorded = found.group(1) if found else ""
+    return next((unit for unit in UNITS if unit == recorded), "unknown")
+
+
+def _plain_float_image(image: sitk.Image) -> sitk.Image:
+    """The image as float32 with its geometry and without the metadata of its file."""
+    array = sitk.GetArrayViewFromImage(image)
+    plain = sitk.GetImageFromArray(array.astype(np.float32))
+    plain.CopyInformation(image)
+    return plain
+
+
+def _with_stated_unit(volume: Volume, unit: Unit) -> Volume:
+    if volume.unit == unit:
+        return volume
+    if volume.unit != "unknown":
+        raise PETDiffusionError(
+            "unit-conflict",
+            f"'{volume.facts['source']}' says that its unit is {volume.unit}, and {unit} was stated. "
+            "Leave the unit out, or convert the volume with `petdiffusion convert`.",
+        )
+    return Volume(volume.image, unit, {**volume.facts, "unit_stated": True})
