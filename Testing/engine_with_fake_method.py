@@ -18,6 +18,7 @@ DESCRIPTION = {
     "id": "fake",
     "title": "Copies its input",
     "kind": "denoise",
+    "task": "denoise",
     "input": "volume",
     "presets": [{"id": name, "title": name, "description": name} for name in BEHAVIOURS],
     "default_preset": "copy",
@@ -41,7 +42,9 @@ def run(job: Job, progress, warn) -> dict[str, object]:
         job.outputs["image"].write_bytes(content[:10])
         raise KeyError("a fault of this program")
     if behaviour == "out-of-memory":
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1e12 bytes")
+        raise RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1e12 bytes"
+        )
     if behaviour == "no-torch":
         import surely_not_installed_package  # noqa: F401
     if behaviour == "huge":

@@ -43,7 +43,7 @@ def test_a_short_document_gets_every_default() -> None:
     short = {"schema": 1, "method": "denoise", "inputs": {"image": "a"}, "outputs": {"image": "b", "uncertainty": None}}
     job = Job.from_json(short)
     assert job.outputs == {"image": Path("b")}
-    assert job.options["samples"] == 1 and job.options["grid"] == "input" and job.options["overwrite"] is False
+    assert job.options["samples"] is None and job.options["grid"] == "input" and job.options["overwrite"] is False
     assert (job.device, job.threads, job.seed) == ("auto", None, 0)
 
 
@@ -51,7 +51,9 @@ def test_a_short_document_gets_every_default() -> None:
     samples=st.integers(1, 1000),
     weight=st.none() | st.floats(min_value=1e-3, max_value=1e6),
     seed=st.integers(0, 2**63 - 1),
-    name=st.text(min_size=1, max_size=30).filter(lambda text: "/" not in text and "\\" not in text and text not in ".."),
+    name=st.text(min_size=1, max_size=30).filter(
+        lambda text: "/" not in text and "\\" not in text and text not in ".."
+    ),
 )
 def test_any_valid_job_survives_json(samples: int, weight: float | None, seed: int, name: str) -> None:
     options = {"samples": samples, "weight_kg": weight}

@@ -1,4 +1,4 @@
-"""The engine as a real process, with a small method in it: events, stopping in every way, and results that are whole."""
+"""The engine as a real process with a small method in it: events, stopping in every way, whole results."""
 
 from __future__ import annotations
 
@@ -241,7 +241,9 @@ def test_a_job_that_cannot_be_read_is_an_error_event(folder: Path, engine_enviro
 @posix_only
 def test_ctrl_c_on_the_command_line_says_so(folder: Path, engine_environment: dict[str, str]) -> None:
     arguments = ["denoise", folder / "Müller.nii.gz", folder / "out.nii.gz"]
-    slow = "import engine_with_fake_method as e; e.DESCRIPTION['default_preset'] = 'slow'; e.use_fake_method(); e.main()"
+    slow = (
+        "import engine_with_fake_method as e; e.DESCRIPTION['default_preset'] = 'slow'; e.use_fake_method(); e.main()"
+    )
     code = slow.replace("e.main()", "import sys; sys.exit(e.main())")
     job = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],

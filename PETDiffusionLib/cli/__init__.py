@@ -36,4 +36,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.run(arguments)
     except (Exception, KeyboardInterrupt) as error:
         return report_failure(error, TerminalReporter())
-

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-UNITS = {"suv": "suvbw", "bqml": "bqml"}
+if TYPE_CHECKING:
+    from PETDiffusionLib.volumes import Unit
+
+UNITS: dict[str | None, Unit] = {"suv": "suvbw", "bqml": "bqml"}
 
 
 def number_above(limit: float, limit_allowed: bool = False) -> Callable[[str], float]:
@@ -59,6 +62,6 @@ def add_stated_unit(parser: argparse.ArgumentParser, option: str) -> None:
     """The unit of input values, where the file does not say it; parsed to the engine's name of the unit or None."""
     parser.add_argument(
         option,
-        choices=tuple(UNITS),
+        choices=("suv", "bqml"),
         help="the unit of the input's values, where the file does not say it",
     )

@@ -25,7 +25,9 @@ def add_commands(commands: Any) -> None:
     denoise.add_argument("input", metavar="INPUT", type=Path, help="NIfTI, NRRD, MHA or a folder of DICOM PT")
     denoise.add_argument("output", metavar="OUTPUT", type=Path, help="the denoised volume: .nii.gz, .nii, .nrrd, .mha")
     denoise.add_argument("--preset", choices=("fast", "balanced", "best"), help="speed against quality")
-    denoise.add_argument("--samples", type=whole_number_from(1), default=1, metavar="N", help="average N samples")
+    denoise.add_argument(
+        "--samples", type=whole_number_from(1), metavar="N", help="average N draws (default: the preset's)"
+    )
     denoise.add_argument("--uncertainty", type=Path, metavar="PATH", help="also write the voxelwise standard deviation")
     add_stated_unit(denoise, "--unit")
     denoise.add_argument("--grid", choices=("input", "model"), default="input", help="the grid of the outputs")

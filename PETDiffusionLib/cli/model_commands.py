@@ -86,7 +86,7 @@ def collect_info() -> dict[str, Any]:
 
 def _describe(method: str, cards: list[Any]) -> dict[str, Any]:
     description = load_method(method).DESCRIPTION
-    return {**description, "models": [card.id for card in cards if card.task == description["kind"]]}
+    return {**description, "models": [card.id for card in cards if card.task == description["task"]]}
 
 
 def _devices() -> list[str]:

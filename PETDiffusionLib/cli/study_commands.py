@@ -1,4 +1,4 @@
-"""Commands around a study: `simulate` makes one, `evaluate` judges an image against its reference."""
+"""Commands of research: `evaluate` judges an image against its reference, `train` makes a model."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def add_commands(commands: Any) -> None:
     add_dose_arguments(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
+    train = commands.add_parser("train", help="train a model on simulated data", description="Train a model.")
+    train.add_argument("what", choices=("denoiser",))
+    train.add_argument("arguments", nargs=argparse.REMAINDER, help="see: petdiffusion train denoiser --help")
+    train.set_defaults(run=_train)
+
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from PETDiffusionLib import evaluation
@@ -62,3 +67,10 @@ def _read_images(arguments: argparse.Namespace) -> dict[str, Any]:
         path = getattr(arguments, name)
         images[name] = path and read_volume(path).image
     return images
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from PETDiffusionLib.training.denoiser import main
+
+    main(arguments.arguments)
+    return 0

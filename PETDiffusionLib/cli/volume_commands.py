@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_stated_unit, dose_facts
+from PETDiffusionLib.errors import PETDiffusionError
+
+if TYPE_CHECKING:
+    from PETDiffusionLib.volumes import Volume
 
 
 def add_commands(commands: Any) -> None:
@@ -28,7 +33,7 @@ def add_commands(commands: Any) -> None:
     )
     convert.add_argument("input", metavar="INPUT", type=Path, help="NIfTI, NRRD, MHA or a folder of DICOM PT")
     convert.add_argument("output", metavar="OUTPUT", type=Path)
-    convert.add_argument("--unit", choices=tuple(UNITS), help="the unit to write (as it is, if not given)")
+    convert.add_argument("--unit", choices=("suv", "bqml"), help="the unit to write (as it is, if not given)")
     add_stated_unit(convert, "--input-unit")
     convert.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     add_dose_arguments(convert)
@@ -36,13 +41,10 @@ def add_commands(commands: Any) -> None:
 
 
 def _suv(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
-    from PETDiffusionLib.jobs.reporters import plain
     from PETDiffusionLib.volumes import describe_suv, suv_facts
 
     facts = suv_facts(arguments.folder)
-    print(json.dumps(plain(asdict(facts)), indent=2) if arguments.json else describe_suv(facts))
+    print(json.dumps(facts.to_dict(), indent=2) if arguments.json else describe_suv(facts))
     return 0
 
 
@@ -53,7 +55,20 @@ def _convert(arguments: argparse.Namespace) -> int:
     check_output(arguments.output, [arguments.input], arguments.overwrite)
     volume = read_volume(arguments.input, UNITS.get(arguments.input_unit))
     if arguments.unit is not None:
+        _require_known_unit(volume, arguments)
         volume = {"suv": to_suv, "bqml": to_bqml}[arguments.unit](volume, **dose_facts(arguments))
     write_volume(volume, arguments.output)
+    for sentence in volume.warnings:
+        print(f"Warning: {sentence}", file=sys.stderr)
     print(f"{arguments.output} ({volume.unit})")
     return 0
+
+
+def _require_known_unit(volume: Volume, arguments: argparse.Namespace) -> None:
+    """A conversion starts from a known unit; here --unit is where it goes, so the start has an option of its own."""
+    if volume.unit == "unknown":
+        raise PETDiffusionError(
+            "no-unit",
+            f"'{arguments.input}' does not say the unit of its values, so they cannot become {arguments.unit}. "
+            "State what they are: --input-unit suv or --input-unit bqml.",
+        )

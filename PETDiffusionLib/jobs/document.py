@@ -57,7 +57,11 @@ def _amount_or_null(expected: str, zero_allowed: bool = False) -> Rule:
 
 OPTIONS: dict[str, Rule] = {
     "preset": _text_or_null("the name of a preset or null"),
-    "samples": Rule(1, lambda v: _is_whole(v) and 1 <= v <= 1000, "a whole number from 1 to 1000"),
+    "samples": Rule(
+        None,
+        lambda v: v is None or (_is_whole(v) and 1 <= v <= 1000),
+        "a whole number from 1 to 1000, or null for the preset's own",
+    ),
     "unit": _choice(None, None, "suvbw", "bqml"),
     "weight_kg": _amount_or_null("a weight in kilograms above 0 or null"),
     "dose_mbq": _amount_or_null("an injected dose in MBq above 0 or null"),

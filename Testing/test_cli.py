@@ -1,0 +1,161 @@
+"""The command line: quick to answer, one sentence where something is wrong, and every command as documented."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from PETDiffusionLib.cli import build_parser
+from PETDiffusionLib.cli.terminal import clock_time
+from PETDiffusionLib.volumes import Volume, read_volume, write_volume
+
+HEAVY = ("torch", "numpy", "SimpleITK", "skimage", "scipy", "pydicom", "tqdm", "PIL")
+
+
+@pytest.fixture
+def pet(tmp_path: Path) -> Path:
+    """A small PET volume in SUV: a warm ball in air, with a hot spot."""
+    z, y, x = np.indices((20, 24, 28), dtype=np.float32)
+    ball = ((z - 10) / 8) ** 2 + ((y - 12) / 9) ** 2 + ((x - 14) / 11) ** 2 < 1
+    array = np.random.default_rng(0).normal(1, 0.1, ball.shape) * ball
+    array[9:12, 11:14, 12:16] += 4
+    image = sitk.GetImageFromArray(array.clip(0).astype(np.float32))
+    image.SetSpacing((4.0, 4.0, 3.0))
+    image.SetOrigin((-50.0, 20.0, 7.5))
+    write_volume(Volume(image, "suvbw"), tmp_path / "pet.nrrd")
+    return tmp_path / "pet.nrrd"
+
+
+def test_help_imports_nothing_heavy_and_is_quick(engine_environment: dict[str, str]) -> None:
+    code = (
+        "import sys, contextlib, io, PETDiffusionLib.cli as cli\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): cli.main(['--help'])\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=engine_environment)
+    assert done.stdout.strip() == "[]"
+    assert time.perf_counter() - started < 5  # 0.2 s on an idle machine; generous, so that a busy one passes
+
+
+def test_every_command_has_help() -> None:
+    parser = build_parser()
+    commands = re.findall(r"^    (\w+)  ", parser.format_help(), flags=re.MULTILINE)
+    assert {"denoise", "run", "suv", "convert", "simulate", "evaluate", "models", "info", "train"} == set(commands)
+    assert "research use only" in parser.format_help()
+
+
+def test_no_command_and_an_unknown_one_are_refused(petdiffusion) -> None:
+    for arguments in ([], ["paint"], ["denoise"], ["models"]):
+        done = petdiffusion(*arguments)
+        assert done.returncode == 2 and done.stderr.startswith("usage:") and "Traceback" not in done.stderr
+
+
+def test_suv_prints_the_factor_and_every_fact(petdiffusion, shared_data: Path) -> None:
+    folder = shared_data / "wb_fdg_ge_STS_001"
+    text = petdiffusion("suv", folder)
+    assert text.returncode == 0 and "0.000242903" in text.stdout and "SUVbw" in text.stdout
+    facts = json.loads(petdiffusion("suv", folder, "--json").stdout)
+    assert facts["suv_factor"] == pytest.approx(2.42903e-4, rel=1e-5)
+    assert facts["weight_kg"] and facts["dose_mbq"] and facts["half_life_s"]
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_convert_writes_every_format_on_the_same_grid(petdiffusion, pet: Path, suffix: str) -> None:
+    output = pet.with_name(f"out{suffix}")
+    done = petdiffusion("convert", pet, output)
+    assert done.returncode == 0, done.stderr
+    before, after = read_volume(pet), read_volume(output)
+    assert after.unit == "suvbw" and np.array_equal(before.array, after.array)
+    assert after.image.GetSpacing() == pytest.approx(before.image.GetSpacing())
+    assert after.image.GetOrigin() == pytest.approx(before.image.GetOrigin())
+
+
+def test_convert_to_bqml_and_back_is_the_same(petdiffusion, pet: Path) -> None:
+    facts = ("--weight-kg", 70, "--dose-mbq", 350, "--minutes", 0)
+    activity, back = pet.with_name("activity.mha"), pet.with_name("back.mha")
+    assert petdiffusion("convert", pet, activity, "--unit", "bqml", *facts).returncode == 0
+    assert petdiffusion("convert", activity, back, "--unit", "suv", *facts).returncode == 0
+    suv, bqml = read_volume(pet).array, read_volume(activity).array
+    np.testing.assert_allclose(bqml, suv * 350e6 / 70e3, rtol=1e-5)
+    np.testing.assert_allclose(read_volume(back).array, suv, rtol=1e-5)
+
+
+def test_convert_of_a_volume_without_unit_asks_for_it(petdiffusion, pet: Path) -> None:
+    plain = pet.with_name("plain.nii.gz")
+    sitk.WriteImage(sitk.ReadImage(str(pet)), str(plain))
+    without = petdiffusion("convert", plain, pet.with_name("a.mha"), "--unit", "suv")
+    assert without.returncode == 2 and "--input-unit suv" in without.stderr
+    stated = petdiffusion("convert", plain, pet.with_name("b.mha"), "--unit", "suv", "--input-unit", "suv")
+    assert stated.returncode == 0 and read_volume(pet.with_name("b.mha")).unit == "suvbw"
+
+
+def test_convert_overwrites_only_when_asked_and_never_its_input(petdiffusion, pet: Path) -> None:
+    content = pet.read_bytes()
+    output = pet.with_name("out.nrrd")
+    output.write_bytes(b"precious")
+    assert petdiffusion("convert", pet, output).returncode == 2 and output.read_bytes() == b"precious"
+    assert petdiffusion("convert", pet, output, "--overwrite").returncode == 0
+    assert petdiffusion("convert", pet, pet, "--overwrite").returncode == 2 and pet.read_bytes() == content
+
+
+def test_evaluate_prints_and_writes_the_figures_and_the_picture(petdiffusion, pet: Path) -> None:
+    volume = read_volume(pet)
+    write_volume(volume.with_array(volume.array * np.float32(1.1)), pet.with_name("ten-percent-up.nrrd"))
+    labels = volume.with_array((volume.array > 3).astype(np.float32))
+    sitk.WriteImage(sitk.Cast(labels.image, sitk.sitkUInt8), str(pet.with_name("labels.nii.gz")))
+    report, picture = pet.with_name("report.json"), pet.with_name("picture.png")
+    arguments = ["--labels", pet.with_name("labels.nii.gz"), "--json", report, "--picture", picture]
+    done = petdiffusion("evaluate", pet, pet.with_name("ten-percent-up.nrrd"), *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "PSNR" in done.stdout and "SUVpeak" in done.stdout
+    figures = json.loads(report.read_text())
+    assert figures["labels"][0]["suvmean"]["bias_percent"] == pytest.approx(10, abs=1e-3)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_on_different_grids_writes_nothing(petdiffusion, pet: Path) -> None:
+    small = pet.with_name("small.nrrd")
+    write_volume(Volume(sitk.ReadImage(str(pet))[:20, :, :], "suvbw"), small)
+    done = petdiffusion("evaluate", pet, small, "--json", pet.with_name("report.json"))
+    assert done.returncode == 2 and done.stderr.startswith("petdiffusion: ")
+    assert {path.name for path in pet.parent.iterdir()} == {"pet.nrrd", "small.nrrd"}
+
+
+def test_models_are_listed_shown_and_located(petdiffusion, engine_environment, tmp_path: Path) -> None:
+    environment = {**engine_environment, "PETDIFFUSION_MODELS": str(tmp_path)}
+    assert petdiffusion("models", "path", env=environment).stdout.splitlines()[-1] == str(tmp_path)
+    for line in petdiffusion("models", "list", env=environment).stdout.splitlines():
+        shown = petdiffusion("models", "show", line.split()[0], env=environment)
+        assert json.loads(shown.stdout)["id"] == line.split()[0]
+    unknown = petdiffusion("models", "show", "nothing", env=environment)
+    assert unknown.returncode == 2 and 'no model "nothing"' in unknown.stderr
+
+
+def test_info_says_what_is_installed(petdiffusion) -> None:
+    info = json.loads(petdiffusion("info", "--json").stdout)
+    assert {"engine", "python", "torch", "devices", "parallelproj", "methods", "models", "models_folder"} <= set(info)
+    assert "cpu" in info["devices"] and info["missing"] == []
+    assert [method["id"] for method in info["methods"]] == ["denoise"] and info["methods"][0]["models"]
+    assert petdiffusion("info").returncode == 0
+
+
+def test_info_works_where_torch_is_missing(tmp_path: Path, petdiffusion, engine_environment) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('a broken installation')")
+    path = f"{tmp_path}:{engine_environment['PYTHONPATH']}"
+    done = petdiffusion("info", "--json", env={**engine_environment, "PYTHONPATH": path})
+    info = json.loads(done.stdout)
+    assert done.returncode == 0 and info["devices"] == [] and info["methods"] == []
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7.4, "0:07"), (754, "12:34"), (3723, "1:02:03")])
+def test_time_left_reads_like_a_clock(seconds: float, text: str) -> None:
+    assert clock_time(seconds) == text
