@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_stated_unit, dose_facts
+from PETDiffusionLib.jobs.runner import EXIT_CANCELLED
 from PETDiffusionLib.jobs.staging import Staging
 
 
@@ -23,7 +25,12 @@ def add_commands(commands: Any) -> None:
     evaluate.add_argument(
         "--mask", type=Path, metavar="M", help="where to compare (default: the body, found by itself)"
     )
-    evaluate.add_argument("--labels", type=Path, metavar="L", help="regions for SUVmean, SUVmax and SUVpeak")
+    evaluate.add_argument(
+        "--labels",
+        type=Path,
+        metavar="L",
+        help="regions for SUVmean, SUVmax and SUVpeak (named by the study.json beside them, where there is one)",
+    )
     evaluate.add_argument("--uncertainty", type=Path, metavar="U", help="the image's standard deviation")
     evaluate.add_argument("--low-dose", type=Path, metavar="V", help="the volume before denoising, for the picture")
     evaluate.add_argument("--json", type=Path, metavar="PATH", help="also write the figures as JSON")
@@ -44,7 +51,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     wanted = {"json": arguments.json, "picture": arguments.picture}
     with Staging({kind: path for kind, path in wanted.items() if path is not None}) as staging:
         given = _read_images(arguments)
-        report = evaluation.evaluate(**{name: image for name, image in given.items() if name != "low_dose"})
+        names = _label_names(arguments.labels)
+        judged = {name: image for name, image in given.items() if name != "low_dose"}
+        report = evaluation.evaluate(**judged, label_names=names)
         if arguments.json is not None:
             staging.paths["json"].write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         if arguments.picture is not None:
@@ -69,8 +78,21 @@ def _read_images(arguments: argparse.Namespace) -> dict[str, Any]:
     return images
 
 
+def _label_names(labels: Path | None) -> dict[int, str]:
+    """The names that `petdiffusion simulate` left beside its labels; none for labels from elsewhere."""
+    study = labels.with_name("study.json") if labels is not None else None
+    if study is None or not study.is_file():
+        return {}
+    names = json.loads(study.read_text(encoding="utf-8"))["label_names"]
+    return {int(value): name for value, name in names.items()}
+
+
 def _train(arguments: argparse.Namespace) -> int:
     from PETDiffusionLib.training.denoiser import main
 
-    main(arguments.arguments)
+    try:
+        main(arguments.arguments)
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return EXIT_CANCELLED
     return 0
