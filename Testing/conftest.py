@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
+
+from PETDiffusionLib.volumes import Volume, write_volume
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -39,3 +45,49 @@ def petdiffusion(tmp_path: Path, engine_environment: dict[str, str]) -> Callable
         return subprocess.run(command, capture_output=True, text=True, **{**defaults, **options})  # type: ignore[call-overload]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The card of a small denoiser whose weights were never trained: it runs like the real one, and quickly."""
+    # Imported here, so that tests without torch start quickly.
+    import torch
+    from safetensors.torch import save
+
+    from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
+
+    torch.manual_seed(0)
+    arguments = {"widths": [8, 8, 8], "blocks": [1, 1, 1]}
+    content = save({name: value.half() for name, value in ResidualUNet3D(**arguments).state_dict().items()})
+    card = {
+        "id": "untrained",
+        "version": "1",
+        "task": "denoise",
+        "title": "Never trained",
+        "architecture": {"name": "residual_unet3d", "arguments": arguments, "kappa": 0.5},
+        "input": {"unit": "suvbw", "scale": 1.0, "voxel_size_mm": [1.65, 1.65, 1.65]},
+        "training": dict.fromkeys(("tracers", "dose_range", "data", "command", "seed", "steps", "date"), "none"),
+        "figures": {},
+        "licence": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0", "must_accept": False},
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "citation": "none",
+        "intended_use": "Tests.",
+    }
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "untrained.safetensors").write_bytes(content)
+    (folder / "untrained.json").write_text(json.dumps(card))
+    return folder / "untrained.json"
+
+
+@pytest.fixture
+def small_pet(tmp_path: Path) -> Path:
+    """A small PET volume in SUV, pet.nrrd: a warm ball in air with a hot spot, on a shifted grid of 4 x 4 x 3 mm."""
+    z, y, x = np.indices((20, 24, 28), dtype=np.float32)
+    ball = ((z - 10) / 8) ** 2 + ((y - 12) / 9) ** 2 + ((x - 14) / 11) ** 2 < 1
+    array = np.random.default_rng(0).normal(1, 0.1, ball.shape) * ball
+    array[9:12, 11:14, 12:16] += 4
+    image = sitk.GetImageFromArray(array.clip(0).astype(np.float32))
+    image.SetSpacing((4.0, 4.0, 3.0))
+    image.SetOrigin((-50.0, 20.0, 7.5))
+    write_volume(Volume(image, "suvbw"), tmp_path / "pet.nrrd")
+    return tmp_path / "pet.nrrd"

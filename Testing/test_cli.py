@@ -20,20 +20,6 @@ from PETDiffusionLib.volumes import Volume, read_volume, write_volume
 HEAVY = ("torch", "numpy", "SimpleITK", "skimage", "scipy", "pydicom", "tqdm", "PIL")
 
 
-@pytest.fixture
-def pet(tmp_path: Path) -> Path:
-    """A small PET volume in SUV: a warm ball in air, with a hot spot."""
-    z, y, x = np.indices((20, 24, 28), dtype=np.float32)
-    ball = ((z - 10) / 8) ** 2 + ((y - 12) / 9) ** 2 + ((x - 14) / 11) ** 2 < 1
-    array = np.random.default_rng(0).normal(1, 0.1, ball.shape) * ball
-    array[9:12, 11:14, 12:16] += 4
-    image = sitk.GetImageFromArray(array.clip(0).astype(np.float32))
-    image.SetSpacing((4.0, 4.0, 3.0))
-    image.SetOrigin((-50.0, 20.0, 7.5))
-    write_volume(Volume(image, "suvbw"), tmp_path / "pet.nrrd")
-    return tmp_path / "pet.nrrd"
-
-
 def test_help_imports_nothing_heavy_and_is_quick(engine_environment: dict[str, str]) -> None:
     code = (
         "import sys, contextlib, io, PETDiffusionLib.cli as cli\n"
@@ -69,52 +55,55 @@ def test_suv_prints_the_factor_and_every_fact(petdiffusion, shared_data: Path) -
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
-def test_convert_writes_every_format_on_the_same_grid(petdiffusion, pet: Path, suffix: str) -> None:
-    output = pet.with_name(f"out{suffix}")
-    done = petdiffusion("convert", pet, output)
+def test_convert_writes_every_format_on_the_same_grid(petdiffusion, small_pet: Path, suffix: str) -> None:
+    output = small_pet.with_name(f"out{suffix}")
+    done = petdiffusion("convert", small_pet, output)
     assert done.returncode == 0, done.stderr
-    before, after = read_volume(pet), read_volume(output)
+    before, after = read_volume(small_pet), read_volume(output)
     assert after.unit == "suvbw" and np.array_equal(before.array, after.array)
     assert after.image.GetSpacing() == pytest.approx(before.image.GetSpacing())
     assert after.image.GetOrigin() == pytest.approx(before.image.GetOrigin())
 
 
-def test_convert_to_bqml_and_back_is_the_same(petdiffusion, pet: Path) -> None:
+def test_convert_to_bqml_and_back_is_the_same(petdiffusion, small_pet: Path) -> None:
     facts = ("--weight-kg", 70, "--dose-mbq", 350, "--minutes", 0)
-    activity, back = pet.with_name("activity.mha"), pet.with_name("back.mha")
-    assert petdiffusion("convert", pet, activity, "--unit", "bqml", *facts).returncode == 0
+    activity, back = small_pet.with_name("activity.mha"), small_pet.with_name("back.mha")
+    assert petdiffusion("convert", small_pet, activity, "--unit", "bqml", *facts).returncode == 0
     assert petdiffusion("convert", activity, back, "--unit", "suv", *facts).returncode == 0
-    suv, bqml = read_volume(pet).array, read_volume(activity).array
+    suv, bqml = read_volume(small_pet).array, read_volume(activity).array
     np.testing.assert_allclose(bqml, suv * 350e6 / 70e3, rtol=1e-5)
     np.testing.assert_allclose(read_volume(back).array, suv, rtol=1e-5)
 
 
-def test_convert_of_a_volume_without_unit_asks_for_it(petdiffusion, pet: Path) -> None:
-    plain = pet.with_name("plain.nii.gz")
-    sitk.WriteImage(sitk.ReadImage(str(pet)), str(plain))
-    without = petdiffusion("convert", plain, pet.with_name("a.mha"), "--unit", "suv")
+def test_convert_of_a_volume_without_unit_asks_for_it(petdiffusion, small_pet: Path) -> None:
+    plain = small_pet.with_name("plain.nii.gz")
+    sitk.WriteImage(sitk.ReadImage(str(small_pet)), str(plain))
+    without = petdiffusion("convert", plain, small_pet.with_name("a.mha"), "--unit", "suv")
     assert without.returncode == 2 and "--input-unit suv" in without.stderr
-    stated = petdiffusion("convert", plain, pet.with_name("b.mha"), "--unit", "suv", "--input-unit", "suv")
-    assert stated.returncode == 0 and read_volume(pet.with_name("b.mha")).unit == "suvbw"
+    stated = petdiffusion("convert", plain, small_pet.with_name("b.mha"), "--unit", "suv", "--input-unit", "suv")
+    assert stated.returncode == 0 and read_volume(small_pet.with_name("b.mha")).unit == "suvbw"
 
 
-def test_convert_overwrites_only_when_asked_and_never_its_input(petdiffusion, pet: Path) -> None:
-    content = pet.read_bytes()
-    output = pet.with_name("out.nrrd")
+def test_convert_overwrites_only_when_asked_and_never_its_input(petdiffusion, small_pet: Path) -> None:
+    content = small_pet.read_bytes()
+    output = small_pet.with_name("out.nrrd")
     output.write_bytes(b"precious")
-    assert petdiffusion("convert", pet, output).returncode == 2 and output.read_bytes() == b"precious"
-    assert petdiffusion("convert", pet, output, "--overwrite").returncode == 0
-    assert petdiffusion("convert", pet, pet, "--overwrite").returncode == 2 and pet.read_bytes() == content
+    assert petdiffusion("convert", small_pet, output).returncode == 2 and output.read_bytes() == b"precious"
+    assert petdiffusion("convert", small_pet, output, "--overwrite").returncode == 0
+    assert (
+        petdiffusion("convert", small_pet, small_pet, "--overwrite").returncode == 2
+        and small_pet.read_bytes() == content
+    )
 
 
-def test_evaluate_prints_and_writes_the_figures_and_the_picture(petdiffusion, pet: Path) -> None:
-    volume = read_volume(pet)
-    write_volume(volume.with_array(volume.array * np.float32(1.1)), pet.with_name("ten-percent-up.nrrd"))
+def test_evaluate_prints_and_writes_the_figures_and_the_picture(petdiffusion, small_pet: Path) -> None:
+    volume = read_volume(small_pet)
+    write_volume(volume.with_array(volume.array * np.float32(1.1)), small_pet.with_name("ten-percent-up.nrrd"))
     labels = volume.with_array((volume.array > 3).astype(np.float32))
-    sitk.WriteImage(sitk.Cast(labels.image, sitk.sitkUInt8), str(pet.with_name("labels.nii.gz")))
-    report, picture = pet.with_name("report.json"), pet.with_name("picture.png")
-    arguments = ["--labels", pet.with_name("labels.nii.gz"), "--json", report, "--picture", picture]
-    done = petdiffusion("evaluate", pet, pet.with_name("ten-percent-up.nrrd"), *arguments)
+    sitk.WriteImage(sitk.Cast(labels.image, sitk.sitkUInt8), str(small_pet.with_name("labels.nii.gz")))
+    report, picture = small_pet.with_name("report.json"), small_pet.with_name("picture.png")
+    arguments = ["--labels", small_pet.with_name("labels.nii.gz"), "--json", report, "--picture", picture]
+    done = petdiffusion("evaluate", small_pet, small_pet.with_name("ten-percent-up.nrrd"), *arguments)
     assert done.returncode == 0, done.stderr
     assert "PSNR" in done.stdout and "SUVpeak" in done.stdout
     figures = json.loads(report.read_text())
@@ -122,12 +111,12 @@ def test_evaluate_prints_and_writes_the_figures_and_the_picture(petdiffusion, pe
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_evaluate_on_different_grids_writes_nothing(petdiffusion, pet: Path) -> None:
-    small = pet.with_name("small.nrrd")
-    write_volume(Volume(sitk.ReadImage(str(pet))[:20, :, :], "suvbw"), small)
-    done = petdiffusion("evaluate", pet, small, "--json", pet.with_name("report.json"))
+def test_evaluate_on_different_grids_writes_nothing(petdiffusion, small_pet: Path) -> None:
+    small = small_pet.with_name("small.nrrd")
+    write_volume(Volume(sitk.ReadImage(str(small_pet))[:20, :, :], "suvbw"), small)
+    done = petdiffusion("evaluate", small_pet, small, "--json", small_pet.with_name("report.json"))
     assert done.returncode == 2 and done.stderr.startswith("petdiffusion: ")
-    assert {path.name for path in pet.parent.iterdir()} == {"pet.nrrd", "small.nrrd"}
+    assert {path.name for path in small_pet.parent.iterdir()} == {"pet.nrrd", "small.nrrd"}
 
 
 def test_models_are_listed_shown_and_located(petdiffusion, engine_environment, tmp_path: Path) -> None:
