@@ -1,0 +1,1 @@
+"""Methods: what a user picks, one file each, composing the rooms of the engine."""

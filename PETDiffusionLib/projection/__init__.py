@@ -1,0 +1,1 @@
+"""Projectors: line integrals through an image, and their adjoints."""

@@ -1,0 +1,109 @@
+"""A whole simulated study: phantom, scan and reconstruction as images that share one geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.simulation.acquisition import Scan, scan
+from PETDiffusionLib.simulation.bodies import procedural_body
+from PETDiffusionLib.simulation.labels import label_phantom, read_label_names
+from PETDiffusionLib.simulation.nema import nema_iq
+from PETDiffusionLib.simulation.phantom import Phantom
+from PETDiffusionLib.simulation.scanners import SCANNERS
+from PETDiffusionLib.simulation.shapes import random_shapes
+from PETDiffusionLib.simulation.tracers import TRACERS
+
+# name: maker(seed, tracer)
+PHANTOMS: dict[str, Callable[[int, str], Phantom]] = {
+    "body": lambda seed, tracer: procedural_body(seed, tracer),
+    "head": lambda seed, tracer: procedural_body(seed, tracer, 0, 220, 2.0, lesions=2),
+    "chest": lambda seed, tracer: procedural_body(seed, tracer, 330, 180),
+    "abdomen": lambda seed, tracer: procedural_body(seed, tracer, 530, 180),
+    "pelvis": lambda seed, tracer: procedural_body(seed, tracer, 800, 200),
+    "shapes": lambda seed, tracer: random_shapes(seed),
+    "nema-iq": lambda seed, tracer: nema_iq(),
+}
+DOSE_REDUCTIONS = (1, 2, 4, 10, 20, 50, 100)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Images of one geometry, in SUV but for the labels, and the facts of how they came about."""
+
+    low_dose: sitk.Image
+    reference: sitk.Image
+    phantom: sitk.Image
+    labels: sitk.Image
+    facts: dict[str, Any]
+
+
+def simulate_study(
+    phantom: str,
+    drf: float,
+    seed: int = 0,
+    scanner: str = "whole-body-4.1",
+    tracer: str = "fdg",
+    names: str | None = None,
+    ct: str | None = None,
+) -> Study:
+    """Simulate a study at a dose reduction factor of `drf`.
+
+    `phantom` is a name of PHANTOMS or the path of a label volume, for which `names` is a .tsv or .csv table of label
+    numbers and names, and `ct` a CT on the same patient. The seed decides anatomy, uptake, lesions and noise.
+
+    Raises PETDiffusionError where a name is not known, or the dose reduction is below one.
+    """
+    if not drf >= 1:
+        raise PETDiffusionError("bad-drf", f"A dose reduction factor is 1 or more; found {drf}.")
+    _known("tracer", tracer, TRACERS)
+    chosen = SCANNERS[_known("scanner", scanner, SCANNERS)]
+    made = _make_phantom(phantom, seed, tracer, names, ct)
+    result = scan(made, chosen, [1 / drf], np.random.default_rng([seed, 5]))
+    to_image = partial(_to_image, result)
+    label_names = {int(key): name for key, name in made.label_names.items() if (result.labels == key).any()}
+    facts = {"phantom": phantom, "drf": drf, "seed": seed, "tracer": tracer, "unit": "suvbw", "scanner": asdict(chosen)}
+    return Study(
+        to_image(result.low_dose[0]),
+        to_image(result.reference),
+        to_image(result.truth),
+        to_image(result.labels),
+        facts | {"label_names": label_names},
+    )
+
+
+def _make_phantom(phantom: str, seed: int, tracer: str, names: str | None, ct: str | None) -> Phantom:
+    if phantom in PHANTOMS:
+        return PHANTOMS[phantom](seed, tracer)
+    if not Path(phantom).is_file():
+        known = ", ".join(PHANTOMS)
+        raise PETDiffusionError("no-phantom", f'There is no phantom "{phantom}" and no such file; phantoms: {known}.')
+    try:
+        labels = sitk.ReadImage(phantom)
+        hounsfield = sitk.ReadImage(ct, sitk.sitkFloat32) if ct else None
+    except RuntimeError as error:
+        raise PETDiffusionError("bad-file", f"{ct or phantom} cannot be read as a volume.") from error
+    table = read_label_names(Path(names)) if names else {}
+    return label_phantom(labels, table, tracer, seed, hounsfield)
+
+
+def _known(what: str, name: str, table: dict) -> str:
+    if name not in table:
+        raise PETDiffusionError(f"no-{what}", f'There is no {what} "{name}"; known: {", ".join(table)}.')
+    return name
+
+
+def _to_image(result: Scan, array: np.ndarray) -> sitk.Image:
+    """[z, y, x] as an LPS image centred on the origin: x to the patient's left, y to the back, z to the head."""
+    image = sitk.GetImageFromArray(array)
+    spacing = result.voxel_size_mm[::-1]
+    image.SetSpacing(spacing)
+    image.SetOrigin([-(n - 1) / 2 * s for n, s in zip(image.GetSize(), spacing, strict=True)])
+    return image

@@ -1,0 +1,86 @@
+"""Simulated training cases: a random phantom on a random scanner at random doses, kept as one small file each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from PETDiffusionLib.simulation.acquisition import scan
+from PETDiffusionLib.simulation.bodies import BODY_LENGTH_MM, procedural_body
+from PETDiffusionLib.simulation.phantom import Phantom
+from PETDiffusionLib.simulation.scanners import random_scanner
+from PETDiffusionLib.simulation.shapes import random_shapes
+
+DOSES_PER_CASE = 3
+# Seeds of the three uses never meet: cases for tuning and testing count from elsewhere (see Testing/benchmarks).
+TRAINING_SEED, VALIDATION_SEED = 10_000, 900_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One phantom: its noise-free reconstruction and noisy ones, [z, y, x] in SUV, voxel size (z, y, x) in mm."""
+
+    reference: np.ndarray
+    low_dose: list[np.ndarray]
+    voxel_size_mm: tuple[float, ...]
+
+
+def make_case(seed: int, length_mm: float = 130.0) -> Case:
+    """Simulate the case of `seed`: the same seed gives the same case on any machine."""
+    rng = np.random.default_rng([seed, 3])
+    phantom = _random_phantom(seed, length_mm, rng)
+    doses = np.exp(rng.uniform(np.log(1 / 130), np.log(1.2), DOSES_PER_CASE))
+    result = scan(phantom, random_scanner(rng), list(doses), rng)
+    box = _bounding_box(result.reference, margin=4)
+    return Case(result.reference[box], [volume[box] for volume in result.low_dose], result.voxel_size_mm)
+
+
+def _random_phantom(seed: int, length_mm: float, rng: np.random.Generator) -> Phantom:
+    """A piece of a body (6 in 10), a head (2 in 10) or random shapes (2 in 10), in a random tracer."""
+    kind, tracer = rng.random(), str(rng.choice(["fdg", "dotatate", "amyloid-negative", "any"], p=[0.5, 0.1, 0.1, 0.3]))
+    if kind < 0.2:
+        return random_shapes(seed, length_mm)
+    top_mm = 0.0 if kind < 0.4 else float(rng.uniform(150, BODY_LENGTH_MM - length_mm))
+    return procedural_body(seed, tracer, top_mm, length_mm, lesions=int(rng.integers(0, 16)))
+
+
+def _bounding_box(volume: np.ndarray, margin: int) -> tuple[slice, ...]:
+    """The box of what is not air, in the plane; all planes are kept."""
+    occupied = volume > 0.05 * volume.mean()
+    slices = [slice(None)]
+    for axis in (1, 2):
+        index = np.flatnonzero(occupied.any(axis=tuple({0, 1, 2} - {axis})))
+        slices.append(slice(max(0, index[0] - margin), index[-1] + margin + 1))
+    return tuple(slices)
+
+
+def save_case(case: Case, path: Path) -> None:
+    """Write a case in half precision (0.05 % of a value); the file appears whole or not at all."""
+    temporary = path.with_suffix(".partial")
+    with open(temporary, "wb") as stream:
+        np.savez_compressed(
+            stream,
+            reference=case.reference.astype(np.float16),
+            low_dose=np.stack(case.low_dose).astype(np.float16),
+            voxel_size_mm=np.asarray(case.voxel_size_mm),
+        )
+    temporary.replace(path)
+
+
+def load_case(path: Path) -> Case:
+    """Read what `save_case` wrote."""
+    with np.load(path) as data:
+        low_dose = [volume.astype(np.float32) for volume in data["low_dose"]]
+        return Case(data["reference"].astype(np.float32), low_dose, tuple(float(v) for v in data["voxel_size_mm"]))
+
+
+def ensure_cases(folder: Path, seeds: range) -> list[Path]:
+    """Make the cases of `seeds` that `folder` lacks; returns all their paths in order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"case_{seed:06d}.npz" for seed in seeds]
+    for seed, path in zip(seeds, paths, strict=True):
+        if not path.exists():
+            save_case(make_case(seed), path)
+    return paths
