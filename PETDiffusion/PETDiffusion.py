@@ -1,0 +1,583 @@
+"""PETDiffusion in 3D Slicer: denoise a PET volume with a diffusion model, watch it, and compare. Research use only."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import qt
+import slicer
+import vtk
+from slicer import (
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLTableNode,
+)
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.append(str(Path(__file__).parent))
+
+from PETDiffusionSlicer import comparison, units  # noqa: E402
+from PETDiffusionSlicer.choices import ChoiceBox  # noqa: E402
+from PETDiffusionSlicer.engine import Cancelled, Engine, EngineError  # noqa: E402
+from PETDiffusionSlicer.job import Job, Request  # noqa: E402
+from PETDiffusionSlicer.packages import ensurePackages  # noqa: E402
+from PETDiffusionSlicer.places import resource  # noqa: E402
+from PETDiffusionSlicer.samples import registerSampleData  # noqa: E402
+
+DOUBLE_CLICK_MS = 600  # a second click within this time is the first one's echo and does not cancel
+ACCEPTED_LICENCES = "PETDiffusion/AcceptedLicences"
+
+
+class PETDiffusion(ScriptedLoadableModule):
+    """What Slicer shows of the module: title, category, help."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("PETDiffusion")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Nuclear Medicine")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["PETDiffusion contributors"]
+        self.parent.icon = qt.QIcon(resource("Icons/PETDiffusion.png"))
+        self.parent.helpText = _("""
+Denoises low-dose PET with a diffusion model and says, voxel by voxel, how sure it is. Choose a PET volume, click
+<b>Denoise</b>, and compare. Everything runs on this computer.
+<p><b>For research use only. Not a medical device; not for diagnosis or treatment.</b></p>
+""")
+        self.parent.acknowledgementText = _("""
+The bundled model was trained on simulated data. Every model's licence and training data are shown in the panel and kept
+in its card. The sample patient comes from the Soft-tissue-Sarcoma collection of The Cancer Imaging Archive, prepared by
+the Image Biomarker Standardisation Initiative (CC BY 3.0).
+""")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+@parameterNodeWrapper
+class PETDiffusionParameterNode:
+    """
+    The choices that are saved with the scene.
+
+    inputVolume, sinogramPath - What is denoised, or reconstructed by the methods that take a sinogram.
+    segmentation - The regions of the table; the whole body where there is none.
+    unit - What the voxels are: "" (as the volume says), "suvbw" or "bqml"; for the latter weight, dose and minutes.
+    method, model, preset, device - As the engine names them; "" is its default.
+    samples - Draws that are averaged; 0 is as many as the preset takes.
+    wantUncertainty, wantDifference - Whether these volumes are made.
+    denoisedVolume, uncertaintyVolume, differenceVolume, table - The results; those empty are created.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    sinogramPath: str
+    segmentation: vtkMRMLSegmentationNode
+    unit: str
+    weightKg: Annotated[float, WithinRange(0, 400)] = 0
+    doseMBq: Annotated[float, WithinRange(0, 5000)] = 0
+    minutes: Annotated[float, WithinRange(0, 1000)] = 60
+    method: str
+    model: str
+    preset: str
+    device: str
+    samples: Annotated[int, WithinRange(0, 100)] = 0
+    wantUncertainty: bool = True
+    wantDifference: bool = False
+    denoisedVolume: vtkMRMLScalarVolumeNode
+    uncertaintyVolume: vtkMRMLScalarVolumeNode
+    differenceVolume: vtkMRMLScalarVolumeNode
+    table: vtkMRMLTableNode
+
+
+class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel. It shows and asks; what is done is in the logic."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic, self._parameterNode, self._guiTag = None, None, None
+        self._info, self._askedVolume, self._question = None, None, None
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(resource("UI/PETDiffusion.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = PETDiffusionLogic()
+        self._choices = {
+            name: ChoiceBox(getattr(self.ui, f"{name}Selector"), name)
+            for name in ("unit", "method", "model", "preset", "device")
+        }
+        self._connect()
+        self._fillSettings()
+        self.initializeParameterNode()
+        self._askEngine()
+
+    def cleanup(self):
+        """The module is reloaded or the application quits: nothing may go on."""
+        self.logic.stop()
+        self.removeObservers()
+        self.setParameterNode(None)
+
+    def enter(self):
+        self.initializeParameterNode()
+
+    def exit(self):
+        if self._parameterNode:
+            self.setParameterNode(None)
+
+    def _connect(self):
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, lambda *_arguments: self.setParameterNode(None))
+        self.addObserver(scene, scene.EndCloseEvent, self._onSceneEndClose)
+        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.ui.compareButton.connect("clicked(bool)", lambda *_arguments: self.showComparison())
+        self.ui.sinogramButton.connect("clicked(bool)", self._onLoadSinogram)
+        self.ui.checkButton.connect("clicked(bool)", lambda *_arguments: self._askEngine())
+        self.ui.openModelsButton.connect("clicked(bool)", self._onOpenModels)
+        self.ui.clearModelsButton.connect("clicked(bool)", self._onClearModels)
+        self.ui.pythonPath.connect("currentPathChanged(QString)", self._onSettingsEdited)
+        self.ui.modelsPath.connect("currentPathChanged(QString)", self._onSettingsEdited)
+        self.ui.threadsSpinBox.connect("valueChanged(int)", self._onSettingsEdited)
+
+    # ---- parameter node
+
+    def _onSceneEndClose(self, *_arguments):
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self):
+        """Make sure that there is a parameter node, with the first PET chosen where none is."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if not self._parameterNode.inputVolume:
+            self._parameterNode.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+
+    def setParameterNode(self, parameterNode):
+        """Show a parameter node and follow it; None lets go of the one shown."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
+        self._parameterNode = parameterNode
+        for choice in self._choices.values():
+            choice.setParameterNode(parameterNode)
+        if parameterNode:
+            self._guiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
+            self._onParametersChanged()
+
+    def _onParametersChanged(self, *_arguments):
+        self._showChoices()
+        self._askUnit()
+        self._showState()
+
+    # ---- what the engine offers
+
+    def _askEngine(self):
+        """Ask the engine what it has; the lists fill when it has answered."""
+        self.ui.checkLabel.text = _("Asking the engine...")
+        self.logic.askInfo(self._onInfo)
+
+    def _onInfo(self, info, error):
+        self._info = info
+        if error:
+            self.ui.checkLabel.text = str(error)
+        else:
+            self.ui.checkLabel.text = PETDiffusionLogic.wordsForInfo(info)
+        self._onParametersChanged()
+
+    def _showChoices(self):
+        """Fill the lists of methods, models, presets and devices from the engine's answer."""
+        self._choices["unit"].setChoices({"": _("as the volume says"), "suvbw": "SUVbw", "bqml": "Bq/ml"}.items())
+        if not self._info or not self._parameterNode:
+            return
+        methods = {method["id"]: method for method in self._info["methods"]}
+        self._choices["method"].setChoices((name, method["title"]) for name, method in methods.items())
+        self._choices["device"].setChoices([("auto", _("automatic")), *((name, name) for name in self._info["devices"])])
+        method = methods.get(self._parameterNode.method)
+        if method:
+            cards = {card["id"]: card for card in self._info["models"]}
+            models = ((name, cards[name]["title"]) for name in method["models"])
+            self._choices["model"].setChoices(models, method.get("default_model"))
+            presets = ((preset["id"], preset["title"]) for preset in method["presets"])
+            self._choices["preset"].setChoices(presets, method["default_preset"])
+        self.ui.modelLabel.text = PETDiffusionLogic.wordsForCard(self._card())
+        self.ui.presetLabel.text = next(
+            (one["description"] for one in (method or {}).get("presets", []) if one["id"] == self._parameterNode.preset), ""
+        )
+
+    def _card(self):
+        """The chosen model's card, or None."""
+        cards = self._info["models"] if self._info else []
+        return next((card for card in cards if card["id"] == self._parameterNode.model), None)
+
+    def _takesSinogram(self):
+        methods = self._info["methods"] if self._info else []
+        return any(one["id"] == self._parameterNode.method and one["input"] == "sinogram" for one in methods)
+
+    # ---- what is known of the input
+
+    def _askUnit(self):
+        """Say in words what is known of the input's unit; its DICOM header is read by the engine."""
+        volume = self._parameterNode.inputVolume if self._parameterNode else None
+        self.ui.statedWidget.visible = bool(self._parameterNode) and self._parameterNode.unit == "bqml"
+        if volume is self._askedVolume:
+            return
+        self._askedVolume = volume
+        if volume is None:
+            self.ui.unitLabel.text = _("No volume is chosen.")
+        elif units.isCodedSuv(volume):
+            self.ui.unitLabel.text = _("SUVbw, as coded in the volume.")
+        elif units.dicomFile(volume):
+            self.ui.unitLabel.text = _("Reading the DICOM header...")
+            self.logic.askSuvFacts(volume, self._onSuvFacts)
+        else:
+            self.ui.unitLabel.text = _("The unit is not known. State below what the voxels are.")
+
+    def _onSuvFacts(self, volume, facts, error):
+        if volume is self._askedVolume:
+            self.ui.unitLabel.text = str(error) if error else units.wordsForSeries(facts)
+
+    def _onLoadSinogram(self, *_arguments):
+        filters = _("Sinograms (*.hs *.hdr);;All files (*)")
+        path = qt.QFileDialog.getOpenFileName(self.parent, _("Load a sinogram"), "", filters)
+        if path:
+            self._parameterNode.sinogramPath = path
+
+    # ---- running
+
+    def onApplyButton(self, *_arguments):
+        """Denoise, or Cancel while a job runs."""
+        if self.logic.job:
+            self.logic.job.cancel()
+            return
+        try:
+            self._start()
+        except EngineError as error:
+            self._showEnd(str(error), isError=True)
+
+    def _start(self):
+        if self.logic.engine().isSlicerPython:
+            ensurePackages()
+        self._acceptLicence(self._card())
+        self.ui.logText.plainText = ""
+        callbacks = {"onProgress": self._onProgress, "onFinished": self._onFinished, "onLog": self._onLog}
+        self.logic.start(self.logic.requestFrom(self._parameterNode, self._takesSinogram()), **callbacks)
+        self.ui.progressBar.value = 0
+        self._showState()
+        self.ui.applyButton.enabled = False
+        qt.QTimer.singleShot(DOUBLE_CLICK_MS, self._showState)
+
+    def _acceptLicence(self, card):
+        """Ask once for the licence of a model that wants to be accepted. Raises Cancelled where the user does not."""
+        if not card or not card["licence"]["must_accept"]:
+            return
+        key = f"{ACCEPTED_LICENCES}/{card['sha256']}"
+        if slicer.util.settingsValue(key, False, converter=slicer.util.toBool):
+            return
+        question = _("The model '{title}' may be used under this licence:\n{name}\n{url}\n\nDo you accept it?")
+        if not slicer.util.confirmYesNoDisplay(question.format(title=card["title"], **card["licence"])):
+            raise Cancelled(_("The model's licence was not accepted, so nothing was computed."))
+        qt.QSettings().setValue(key, True)
+
+    def _onProgress(self, job):
+        self.ui.progressBar.value = int(100 * job.progress)
+        self.ui.statusLabel.text = PETDiffusionLogic.wordsForProgress(job)
+
+    def _onLog(self, text):
+        self.ui.logText.appendPlainText(text)
+
+    def _onFinished(self, job):
+        if job.error:
+            self._showEnd(str(job.error), isError=not isinstance(job.error, Cancelled))
+            return
+        if self._parameterNode:
+            with slicer.util.NodeModify(self._parameterNode):
+                self._parameterNode.denoisedVolume = job.results.denoised
+                self._parameterNode.uncertaintyVolume = job.results.uncertainty
+                self._parameterNode.differenceVolume = job.results.difference
+                self._parameterNode.table = job.results.table
+        self.ui.progressBar.value = 100
+        self._showEnd(_("Done: '{name}'.").format(name=job.results.denoised.GetName()))
+        self.showComparison()
+
+    def _showEnd(self, sentence, isError=False):
+        self.ui.statusLabel.text = sentence
+        self.ui.logText.appendPlainText(sentence)
+        self._showState()
+        if isError:
+            self.ui.progressBar.value = 0
+            self.ui.logButton.collapsed = False
+            slicer.util.errorDisplay(sentence, parent=self.parent)
+
+    def _showState(self):
+        """Enable what can be used now, and say in the main button's tooltip what is missing."""
+        running = self.logic.job is not None
+        for section in (self.ui.inputsButton, self.ui.methodButton, self.ui.outputsButton, self.ui.advancedButton):
+            section.enabled = not running
+        problem = self._problem()
+        self.ui.applyButton.text = _("Cancel") if running else _("Denoise")
+        self.ui.applyButton.enabled = running or not problem
+        self.ui.applyButton.toolTip = _("Stop the job") if running else problem or _("Run the job in the background")
+        results = self._parameterNode and self._parameterNode.denoisedVolume
+        self.ui.compareButton.enabled = bool(results and self._parameterNode.inputVolume) and not running
+        path = self._parameterNode.sinogramPath if self._parameterNode else ""
+        self.ui.sinogramLabel.text = Path(path).name if path else _("none")
+
+    def _problem(self):
+        """What is missing before a job can start, or ""."""
+        if not self._parameterNode:
+            return _("The scene is being closed.")
+        if self._takesSinogram():
+            return "" if self._parameterNode.sinogramPath else _("Load a sinogram under Inputs.")
+        if not self._parameterNode.inputVolume:
+            return _("Choose a PET volume under Inputs.")
+        return ""
+
+    def showComparison(self):
+        """Open the layout with the input, the denoised volume and the uncertainty, or else the difference."""
+        node = self._parameterNode
+        if not node or not node.inputVolume or not node.denoisedVolume:
+            return
+        volumes = {_("low-dose"): node.inputVolume, _("denoised"): node.denoisedVolume}
+        if node.uncertaintyVolume:
+            volumes[_("uncertainty")] = node.uncertaintyVolume
+        elif node.differenceVolume:
+            volumes[_("difference")] = node.differenceVolume
+        comparison.showComparison(volumes)
+
+    # ---- settings of this computer, not of the scene
+
+    def _fillSettings(self):
+        settings = PETDiffusionLogic.settings()
+        self.ui.pythonPath.currentPath = settings["python"]
+        self.ui.modelsPath.currentPath = settings["modelsFolder"]
+        self.ui.threadsSpinBox.value = settings["threads"]
+
+    def _onSettingsEdited(self, *_arguments):
+        PETDiffusionLogic.saveSettings(
+            python=self.ui.pythonPath.currentPath,
+            modelsFolder=self.ui.modelsPath.currentPath,
+            threads=self.ui.threadsSpinBox.value,
+        )
+
+    def _onOpenModels(self, *_arguments):
+        folder = Path(self.logic.modelsFolder(self._info))
+        folder.mkdir(parents=True, exist_ok=True)
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
+
+    def _onClearModels(self, *_arguments):
+        files = self.logic.modelFiles(self._info)
+        question = _("Delete {count} model files in {folder}?")
+        text = question.format(count=len(files), folder=self.logic.modelsFolder(self._info))
+        if files and slicer.util.confirmYesNoDisplay(text, parent=self.parent):
+            for file in files:
+                file.unlink()
+            self._askEngine()
+
+
+class PETDiffusionLogic(ScriptedLoadableModuleLogic):
+    """Everything without a widget: from the Python console `PETDiffusionLogic().denoise(volume)`."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.job = None
+        self._processes = {}
+
+    def getParameterNode(self):
+        return PETDiffusionParameterNode(super().getParameterNode())
+
+    # ---- settings of this computer
+
+    @staticmethod
+    def settings():
+        """python ("" is Slicer's), modelsFolder ("" is the engine's), threads (0 is all)."""
+        return {
+            "python": slicer.util.settingsValue("PETDiffusion/python", ""),
+            "modelsFolder": slicer.util.settingsValue("PETDiffusion/modelsFolder", ""),
+            "threads": slicer.util.settingsValue("PETDiffusion/threads", 0, converter=int),
+        }
+
+    @staticmethod
+    def saveSettings(**values):
+        for name, value in values.items():
+            qt.QSettings().setValue(f"PETDiffusion/{name}", value)
+
+    @staticmethod
+    def engine():
+        settings = PETDiffusionLogic.settings()
+        return Engine(settings["python"], settings["modelsFolder"])
+
+    @staticmethod
+    def modelsFolder(info):
+        """Where the user's own models lie; the bundled ones are part of the extension."""
+        return PETDiffusionLogic.settings()["modelsFolder"] or (info or {}).get("models_folder", "")
+
+    @staticmethod
+    def modelFiles(info):
+        """The cards and weights in the user's folder."""
+        folder = PETDiffusionLogic.modelsFolder(info)
+        return [path for end in ("json", "safetensors") for path in sorted(Path(folder).glob(f"*.{end}"))] if folder else []
+
+    # ---- asking the engine
+
+    def info(self):
+        """What the engine has: "methods", "models", "devices", versions. Raises EngineError."""
+        process = self.engine().start(["info", "--json"])
+        while not process.finished:
+            slicer.app.processEvents()
+            process.wait(20)
+        return json.loads(process.result())
+
+    def methods(self):
+        """The methods with their presets and models, as the panel lists them."""
+        return self.info()["methods"]
+
+    def askInfo(self, onAnswer):
+        """The same without waiting: `onAnswer(info, error)`, one of them None."""
+        self._ask("info", ["info", "--json"], onAnswer)
+
+    def askSuvFacts(self, volumeNode, onAnswer):
+        """What the DICOM header of a volume says of SUV, without waiting: `onAnswer(volumeNode, facts, error)`."""
+        arguments = ["suv", units.dicomFile(volumeNode), "--json"]
+        self._ask("suv", arguments, lambda facts, error: onAnswer(volumeNode, facts, error))
+
+    def _ask(self, what, arguments, onAnswer):
+        def onFinished(process):
+            if self._processes.get(what) is not process:
+                return  # asked again meanwhile
+            del self._processes[what]
+            try:
+                answer, error = json.loads(process.result()), None
+            except (EngineError, ValueError) as failure:
+                answer, error = None, failure
+            onAnswer(answer, error)
+
+        if what in self._processes:
+            self._processes[what].cancel()
+        self._processes[what] = self.engine().start(arguments, onFinished=onFinished)
+
+    # ---- running jobs
+
+    def requestFrom(self, node, takesSinogram=False):
+        """The request that a parameter node describes; its method takes the volume, or the sinogram."""
+        return Request(
+            inputVolume=None if takesSinogram else node.inputVolume,
+            sinogram=node.sinogramPath if takesSinogram else None,
+            segmentation=node.segmentation,
+            method=node.method or "denoise",
+            preset=node.preset or None,
+            model=node.model or None,
+            samples=node.samples or None,
+            device=node.device or "auto",
+            threads=self.settings()["threads"] or None,
+            unit=node.unit or None,
+            weightKg=node.weightKg,
+            doseMBq=node.doseMBq,
+            minutes=node.minutes,
+            uncertainty=node.wantUncertainty,
+            difference=node.wantDifference,
+            denoisedVolume=node.denoisedVolume,
+            uncertaintyVolume=node.uncertaintyVolume,
+            differenceVolume=node.differenceVolume,
+        )
+
+    def denoise(self, inputVolume, waitForCompletion=True, onProgress=None, onFinished=None, onLog=None, **options):
+        """Denoise a volume node; the options are the fields of Request (preset, samples, model, unit, segmentation ...).
+
+        Returns the result nodes (denoised, uncertainty, difference, table, manifest); with waitForCompletion=False the
+        running Job instead, which has progress, cancel() and wait(), and whose end `onFinished(job)` tells.
+        Raises EngineError with a sentence where it cannot be done.
+        """
+        job = self.start(Request(inputVolume=inputVolume, **options), onProgress, onFinished, onLog)
+        return job.wait() if waitForCompletion else job
+
+    def start(self, request, onProgress=None, onFinished=None, onLog=None):
+        """Start a job; there is one at a time."""
+        if self.job:
+            raise EngineError("busy", _("A job is running already. Wait for it or cancel it."))
+
+        def onEnd(job):
+            self.job = None
+            if onFinished:
+                onFinished(job)
+
+        self.job = Job(self.engine(), request, onProgress, onEnd, onLog)
+        return self.job
+
+    def stop(self):
+        """End the job and all questions to the engine, and return when they are gone."""
+        if self.job:
+            self.job.stop()
+        for process in self._processes.values():
+            process.stop()
+        self._processes.clear()
+
+    # ---- words
+
+    @staticmethod
+    def wordsForInfo(info):
+        """What was found in the engine's Python."""
+        found = [f"Python {info['python']}", f"PyTorch {info['torch']}" if info["torch"] else _("no PyTorch")]
+        found.append(_("devices: {names}").format(names=", ".join(info["devices"]) or _("none")))
+        found.append("parallelproj" if info["parallelproj"] else _("no parallelproj (not needed)"))
+        return ", ".join(found)
+
+    @staticmethod
+    def wordsForCard(card):
+        """Licence and training domain of a model."""
+        if not card:
+            return _("No model is installed for this method.")
+        training, licence = card["training"], card["licence"]
+        tracers = training["tracers"]
+        words = _('Licence: <a href="{url}">{licence}</a>. Trained on {tracers}, dose {dose}. {use}')
+        return words.format(
+            url=licence["url"],
+            licence=licence["name"],
+            tracers=", ".join(tracers) if isinstance(tracers, list) else tracers,
+            dose=training["dose_range"],
+            use=card["intended_use"],
+        )
+
+    @staticmethod
+    def wordsForProgress(job):
+        """Stage, and the time left where it is known."""
+        if job.secondsLeft is None:
+            return job.stage
+        minutes, seconds = divmod(int(job.secondsLeft), 60)
+        left = _("{minutes} min {seconds} s left").format(minutes=minutes, seconds=seconds)
+        return f"{job.stage}, {left if minutes else _('{seconds} s left').format(seconds=seconds)}"
+
+
+class PETDiffusionTest(ScriptedLoadableModuleTest):
+    """The module's own test: a small simulated volume through the real engine."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_denoise()
+
+    def test_denoise(self):
+        from PETDiffusionSlicer.samples import simulatedVolume
+
+        self.delayDisplay("Simulating a low-dose PET")
+        volume = simulatedVolume()
+        self.delayDisplay("Denoising it")
+        nodes = PETDiffusionLogic().denoise(volume, preset="fast", difference=True)
+        before, after = slicer.util.arrayFromVolume(volume), slicer.util.arrayFromVolume(nodes.denoised)
+        self.assertEqual(before.shape, after.shape)
+        self.assertAlmostEqual(float(after.sum() / before.sum()), 1.0, delta=0.05)
+        self.assertGreater(slicer.util.arrayFromVolume(nodes.uncertainty).max(), 0.0)
+        self.assertTrue(units.isCodedSuv(nodes.denoised))
+        self.assertEqual(nodes.table.GetNumberOfRows(), 1)
+        self.assertIn("research use", nodes.manifest.GetText())
+        self.delayDisplay("Test passed")

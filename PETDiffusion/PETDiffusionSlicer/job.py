@@ -1,0 +1,314 @@
+"""One job from a volume node to result nodes: ask for the unit, write the input, run the engine, judge, make nodes.
+
+The job runs on the event loop. Its work is a generator that yields either the arguments of an engine process, whose
+result it is sent back, or None to let the event loop have a turn. `wait()` runs it to its end from a script.
+"""
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from . import results, units
+from .engine import Cancelled, EngineError
+
+INPUT_FILE = "input.nrrd"
+ENGINE_SHARE = 0.94  # of the progress bar; the rest is for the table and the nodes
+
+
+@dataclass
+class Request:
+    """What is asked of a job: a volume node, or the path of a sinogram for the methods that take one.
+
+    Output nodes that are None are made; uncertainty and difference are made where wanted. What is None otherwise is the
+    engine's choice (preset, model, samples, threads), or follows from the volume (unit).
+    """
+
+    inputVolume: object = None
+    sinogram: str | None = None
+    segmentation: object = None
+    method: str = "denoise"
+    preset: str | None = None
+    model: str | None = None
+    samples: int | None = None
+    device: str = "auto"
+    threads: int | None = None
+    seed: int = 0
+    unit: str | None = None
+    weightKg: float | None = None
+    doseMBq: float | None = None
+    minutes: float | None = None
+    uncertainty: bool = True
+    difference: bool = False
+    denoisedVolume: object = None
+    uncertaintyVolume: object = None
+    differenceVolume: object = None
+
+    @property
+    def name(self):
+        """What the results are named after."""
+        return self.inputVolume.GetName() if self.inputVolume else Path(self.sinogram).stem
+
+    def document(self, folder):
+        """The job as the engine reads it, with its files in a folder; a volume is written there in SUV."""
+        roles = ["image", "uncertainty"] if self.uncertainty else ["image"]
+        options = {"preset": self.preset, "samples": self.samples, "model": self.model}
+        if self.inputVolume:
+            options["unit"] = "suvbw"
+        return {
+            "schema": 1,
+            "method": self.method,
+            "inputs": {"image": str(folder / INPUT_FILE)} if self.inputVolume else {"sinogram": self.sinogram},
+            "outputs": {role: str(folder / f"{role}.nrrd") for role in roles},
+            "options": {name: value for name, value in options.items() if value is not None},
+            "device": self.device,
+            "threads": self.threads,
+            "seed": self.seed,
+        }
+
+
+class Job:
+    """A running job: `progress` (0 to 1), `stage`, `secondsLeft`, `cancel()`, `wait()`; then `results` or `error`.
+
+    `onProgress(job)` is called when one of the first three changes, `onLog(text)` with the engine's text and warnings,
+    `onFinished(job)` once at the end.
+    """
+
+    def __init__(self, engine, request, onProgress=None, onFinished=None, onLog=None):
+        if not request.sinogram:
+            results.requireVolume(request.inputVolume)
+        self.request, self.results, self.error, self.running = request, None, None, True
+        self.progress, self.stage, self.secondsLeft = 0.0, _("Starting"), None
+        self._engine, self._process, self._cancelled = engine, None, None
+        self._onProgress, self._onFinished, self._onLog = onProgress, onFinished, onLog
+        scene = slicer.mrmlScene
+        self._observations = [
+            scene.AddObserver(scene.StartCloseEvent, self._onSceneClose),
+            scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._onNodeRemoved),
+        ]
+        self._work = self._steps()
+        qt.QTimer.singleShot(0, self._advance)
+
+    # ---- from outside
+
+    def cancel(self, sentence=None):
+        """Stop the job; `onFinished` follows when the engine is gone."""
+        if not self.running or self._cancelled:
+            return
+        self._cancelled = Cancelled(sentence)
+        self._report(_("Stopping"))
+        if self._process:
+            self._process.cancel()
+
+    def stop(self, sentence=None):
+        """Stop the job and return only when the engine is gone."""
+        if self.running:
+            self._cancelled = Cancelled(sentence)
+            if self._process:
+                self._process.stop()
+            self._advance()
+
+    def wait(self):
+        """Run to the end, with the application responsive; returns the results, or raises what went wrong."""
+        while self.running:
+            slicer.app.processEvents()
+            if self._process and not self._process.finished:
+                self._process.wait(20)
+        if self.error:
+            raise self.error
+        return self.results
+
+    # ---- the work
+
+    def _steps(self):
+        with TemporaryFolder() as folder:
+            before, factor = None, None
+            if self.request.inputVolume:
+                factor = yield from self._suvFactor()
+                self._report(_("Writing the input"))
+                yield
+                before = results.suvArray(self.request.inputVolume, factor)
+                results.writeVolume(before, self.request.inputVolume, folder / INPUT_FILE)
+                yield
+            document = self.request.document(folder)
+            (folder / "job.json").write_text(json.dumps(document), encoding="utf-8")
+            result = yield ["run", str(folder / "job.json")]
+            _requireFiles(result, document["outputs"])
+            rows = (yield from self._judge(folder)) if self.request.inputVolume else []
+            self._report(_("Making the volumes"), 0.99)
+            yield
+            return (yield from self._makeNodes(result, before, factor, rows))
+
+    def _suvFactor(self):
+        """What turns the input's voxels into SUVbw."""
+        request, volume = self.request, self.request.inputVolume
+        if request.unit is None and units.isCodedSuv(volume):
+            return 1.0
+        dicomFile = units.dicomFile(volume)
+        if request.unit is None and dicomFile:
+            self._report(_("Reading the DICOM header"))
+            facts = json.loads((yield ["suv", dicomFile, "--json"]))
+            self._log(units.wordsForSeries(facts))
+            return units.factorOfSeries(facts)
+        return units.statedFactor(request.unit, request.weightKg, request.doseMBq, request.minutes)
+
+    def _judge(self, folder):
+        """The engine's figures per region, [] where it could not make them: the volumes matter more than the table."""
+        self._report(_("Comparing SUV before and after"), ENGINE_SHARE)
+        yield
+        names = yield from self._writeRegions(folder / "regions.nrrd")
+        figures = folder / "figures.json"
+        options = ["--unit", "suv", "--labels", str(folder / "regions.nrrd"), "--json", str(figures)]
+        try:
+            yield ["evaluate", str(folder / INPUT_FILE), str(folder / "image.nrrd"), *options]
+        except Cancelled:
+            raise
+        except EngineError as error:
+            self._log(_("The table of SUV could not be made: {reason}").format(reason=error))
+            return []
+        report = json.loads(figures.read_text(encoding="utf-8"))
+        rows = [{**row, "name": names[row["label"]]} for row in report["labels"]]
+        if self.request.segmentation is None:
+            # Outside the body there is no uptake to average, but maximum and peak are the volume's.
+            rows[0] |= {"volume_ml": report["body"]["volume_ml"], "suvmean": report["body"]["suvmean"]}
+        return rows
+
+    def _writeRegions(self, path):
+        """Write the regions as labels, and return their names: the segments, or one region of all voxels."""
+        volume, segmentation = self.request.inputVolume, self.request.segmentation
+        labels = np.zeros(slicer.util.arrayFromVolume(volume).shape, np.int16)
+        names = {1: _("Whole body")}
+        if segmentation is None:
+            labels[:] = 1
+        else:
+            for label, (name, mask) in enumerate(results.segmentArrays(segmentation, volume), start=1):
+                labels[mask] = label
+                names[label] = name
+                yield
+        results.writeVolume(labels, volume, path)
+        return names
+
+    def _makeNodes(self, result, before, factor, rows):
+        """Read what the engine wrote and make the nodes, with turns for the event loop in between."""
+        request, volume = self.request, self.request.inputVolume
+        read = {}
+        for role, path in result["outputs"].items():
+            read[role] = results.readVolume(path)
+            yield
+        denoised = results.place(request.denoisedVolume, read["image"], volume, self._name(_("denoised")))
+        results.showPet(denoised)
+        if volume:
+            results.showPet(volume, factor)
+        yield
+        uncertainty = difference = None
+        if request.uncertainty:
+            name = self._name(_("uncertainty"))
+            uncertainty = results.place(request.uncertaintyVolume, read["uncertainty"], volume, name)
+            results.showUncertainty(uncertainty)
+            yield
+        if request.difference and volume:
+            name, after = self._name(_("difference")), slicer.util.arrayFromVolume(denoised)
+            difference = results.place(request.differenceVolume, results.nodeOf(after - before), volume, name)
+            results.showDifference(difference)
+            yield
+        table = results.makeTable(rows, volume) if rows else None
+        text = Path(result["manifest"]).read_text(encoding="utf-8")
+        manifest = results.makeManifest(text, volume, self._name(_("PETDiffusion manifest")))
+        return results.Results(denoised, uncertainty, difference, table, manifest)
+
+    def _name(self, suffix):
+        return f"{self.request.name} {suffix}"
+
+    # ---- driving it
+
+    def _advance(self, value=None, error=None):
+        if not self.running:
+            return
+        error = self._cancelled or error
+        try:
+            step = self._work.throw(error) if error else self._work.send(value)
+        except StopIteration as end:
+            return self._finish(end.value, None)
+        except Exception as failure:
+            return self._finish(None, failure)
+        if step is None:
+            qt.QTimer.singleShot(0, self._advance)
+        else:
+            self._process = self._engine.start(step, self._onEvent, self._onProcessFinished)
+        return None
+
+    def _onProcessFinished(self, process):
+        self._process = None
+        try:
+            value, error = process.result(), None
+        except EngineError as failure:
+            value, error = None, failure
+        self._advance(value, error)
+
+    def _onEvent(self, event):
+        kind = event["event"]
+        if kind == "progress":
+            fraction = float(event.get("fraction") or 0.0)
+            self._report(str(event.get("stage")), ENGINE_SHARE * min(max(fraction, 0.0), 1.0), event.get("seconds_left"))
+        elif kind == "stage":
+            self._report(str(event.get("stage")))
+        elif kind in ("log", "warning"):
+            self._log(str(event.get("message")))
+
+    def _report(self, stage, progress=None, secondsLeft=None):
+        if self._cancelled:
+            stage, secondsLeft = _("Stopping"), None
+        self.stage, self.secondsLeft = stage, secondsLeft
+        self.progress = self.progress if progress is None else max(self.progress, progress)
+        if self._onProgress:
+            self._onProgress(self)
+
+    def _log(self, text):
+        if self._onLog:
+            self._onLog(text)
+
+    def _onSceneClose(self, *_arguments):
+        self.stop(_("The scene was closed, so the job was stopped."))
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, _scene, _event, node):
+        if node in (self.request.inputVolume, self.request.segmentation):
+            self.cancel(_("'{name}' was removed from the scene, so the job was stopped.").format(name=node.GetName()))
+
+    def _finish(self, nodes, error):
+        self.running, self.results, self.error = False, nodes, error
+        for tag in self._observations:
+            slicer.mrmlScene.RemoveObserver(tag)
+        if error is None:
+            self.progress = 1.0
+        if self._onFinished:
+            self._onFinished(self)
+
+
+class TemporaryFolder:
+    """A folder in the application's temporary path for the job's files, removed with all it holds."""
+
+    def __enter__(self):
+        try:
+            self._path = Path(tempfile.mkdtemp(prefix="PETDiffusion-", dir=slicer.app.temporaryPath))
+        except OSError as error:
+            sentence = _("The temporary folder '{path}' cannot be written. Choose another one in the application settings.")
+            raise EngineError("cannot-write", sentence.format(path=slicer.app.temporaryPath)) from error
+        return self._path
+
+    def __exit__(self, *_exception):
+        shutil.rmtree(self._path, ignore_errors=True)
+
+
+def _requireFiles(result, outputs):
+    """Refuse a result that does not name the files that were asked for."""
+    named = result.get("outputs") if isinstance(result, dict) else None
+    if not isinstance(named, dict) or not all(Path(str(named.get(role))).is_file() for role in outputs):
+        raise EngineError("no-result", _("The engine ended without its results. See the log."))

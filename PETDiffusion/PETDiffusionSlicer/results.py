@@ -1,0 +1,189 @@
+"""Volumes to files and results to nodes: on the input's grid, beside it in the subject hierarchy, coded as SUV."""
+
+from typing import NamedTuple
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import numpy_to_vtk
+
+from .engine import EngineError
+
+PET_WINDOW_SUV = (0.0, 6.0)
+INVERTED_GREY = "vtkMRMLColorTableNodeInvertedGrey"
+INFERNO = "vtkMRMLColorTableNodeFileInferno.txt"
+BLUE_RED = "vtkMRMLColorTableNodeFileDivergingBlueRed.txt"
+
+
+class Results(NamedTuple):
+    """The nodes that a job made; None for what was not asked for."""
+
+    denoised: slicer.vtkMRMLScalarVolumeNode
+    uncertainty: slicer.vtkMRMLScalarVolumeNode | None
+    difference: slicer.vtkMRMLScalarVolumeNode | None
+    table: slicer.vtkMRMLTableNode | None
+    manifest: slicer.vtkMRMLTextNode
+
+
+def requireVolume(volumeNode):
+    """Raises EngineError with a sentence where the node is not a 3D volume with voxels."""
+    if volumeNode is None:
+        raise EngineError("no-input", _("Choose a PET volume under Inputs."))
+    name, image = volumeNode.GetName(), volumeNode.GetImageData()
+    if image is None or min(image.GetDimensions()) == 0:
+        raise EngineError("empty", _("The volume '{name}' holds no voxels. Choose another one.").format(name=name))
+    if image.GetNumberOfScalarComponents() != 1:
+        sentence = _("The volume '{name}' has {count} values in every voxel. Choose one frame of it as a 3D volume.")
+        raise EngineError("not-3d", sentence.format(name=name, count=image.GetNumberOfScalarComponents()))
+    if min(image.GetDimensions()) == 1:
+        sentence = _("The volume '{name}' is a single slice. Choose a 3D volume.")
+        raise EngineError("not-3d", sentence.format(name=name))
+
+
+def suvArray(volumeNode, factor):
+    """The node's voxels in SUV, float32 [k, j, i], as a copy."""
+    return np.multiply(slicer.util.arrayFromVolume(volumeNode), factor, dtype=np.float32, casting="unsafe")
+
+
+def nodeOf(array):
+    """A volume node, in no scene, with a copy of an array's values [k, j, i]."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(array.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=True))
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetAndObserveImageData(image)
+    return node
+
+
+def writeVolume(array, geometryNode, path):
+    """Write an array on a node's grid, without the node's transform: the engine works on the grid alone."""
+    node, storage = nodeOf(array), slicer.vtkMRMLVolumeArchetypeStorageNode()
+    node.CopyOrientation(geometryNode)
+    storage.SetFileName(str(path))
+    storage.SetUseCompression(0)
+    if not storage.WriteData(node):
+        sentence = _("'{path}' could not be written. Is the disk full, or the temporary folder read-only?")
+        raise EngineError("cannot-write", sentence.format(path=path))
+
+
+def readVolume(path):
+    """A volume node, in no scene, with the voxels and the geometry of a file that the engine wrote."""
+    node, storage = slicer.vtkMRMLScalarVolumeNode(), slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    if not storage.ReadData(node):
+        raise EngineError("bad-file", _("The engine's result '{path}' could not be read.").format(path=path))
+    return node
+
+
+def segmentArrays(segmentationNode, geometryNode):
+    """(name, mask [k, j, i] on the node's grid) of every segment."""
+    segmentation = segmentationNode.GetSegmentation()
+    for segmentId in segmentation.GetSegmentIDs():
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, geometryNode)
+        yield segmentation.GetSegment(segmentId).GetName(), mask != 0
+
+
+def place(targetNode, resultNode, inputNode, name):
+    """Give a result's voxels to the target node (a new one of that name where None), beside the input and on its geometry.
+
+    Where there is no input node (a sinogram was reconstructed) the result keeps its own geometry.
+    """
+    if targetNode is None or targetNode.GetScene() is None:
+        name = slicer.mrmlScene.GenerateUniqueName(name)
+        targetNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    targetNode.SetAndObserveImageData(resultNode.GetImageData())
+    targetNode.CopyOrientation(inputNode or resultNode)
+    codeAsSuv(targetNode)
+    if inputNode:
+        if resultNode.GetImageData().GetDimensions() != inputNode.GetImageData().GetDimensions():
+            raise EngineError("bad-file", _("The engine's result does not have the input's grid."))
+        targetNode.SetAndObserveTransformNodeID(inputNode.GetTransformNodeID())
+        placeBeside(targetNode, inputNode)
+    return targetNode
+
+
+def codeAsSuv(volumeNode):
+    """Quantity and unit as DICOM codes them, so that Segment Statistics and PET tools know what the voxels are."""
+    quantity, units = slicer.vtkCodedEntry(), slicer.vtkCodedEntry()
+    quantity.SetValueSchemeMeaning("126400", "DCM", "Standardized Uptake Value")
+    units.SetValueSchemeMeaning("{SUVbw}g/ml", "UCUM", "Standardized Uptake Value body weight")
+    volumeNode.SetVoxelValueQuantity(quantity)
+    volumeNode.SetVoxelValueUnits(units)
+
+
+def placeBeside(node, inputNode):
+    """Put a node under the same parent in the subject hierarchy (study, folder) as the input, where there is one."""
+    if inputNode is None:
+        return
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy.SetItemParent(_item(hierarchy, node), hierarchy.GetItemParent(_item(hierarchy, inputNode)))
+
+
+def _item(hierarchy, node):
+    return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+
+def show(volumeNode, colorNodeID, lowest, highest):
+    """Display a volume in a colour map between two values."""
+    volumeNode.CreateDefaultDisplayNodes()
+    display = volumeNode.GetDisplayNode()
+    display.SetAndObserveColorNodeID(colorNodeID)
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(lowest, highest)
+    display.SetInterpolate(True)
+
+
+def showPet(volumeNode, factor=1.0):
+    """Inverted grey in the common SUV window; `factor` turns the volume's voxels into SUV."""
+    show(volumeNode, INVERTED_GREY, *(limit / factor for limit in PET_WINDOW_SUV))
+
+
+def showUncertainty(volumeNode):
+    show(volumeNode, INFERNO, 0.0, _highest(volumeNode))
+
+
+def showDifference(volumeNode):
+    show(volumeNode, BLUE_RED, -_highest(volumeNode), _highest(volumeNode))
+
+
+def _highest(volumeNode):
+    """A value that few voxels exceed, from a regular sample of them."""
+    values = np.abs(slicer.util.arrayFromVolume(volumeNode)[::3, ::3, ::3])
+    return float(np.percentile(values, 99.5)) or 1.0
+
+
+def makeTable(rows, inputNode):
+    """A table node of SUVmean, SUVmax and SUVpeak before and after, one row a region of the engine's evaluation."""
+    name = slicer.mrmlScene.GenerateUniqueName(_("{name} SUV before and after").format(name=inputNode.GetName()))
+    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    names = vtk.vtkStringArray()
+    names.SetName(_("Region"))
+    for row in rows:
+        names.InsertNextValue(row["name"])
+    table.AddColumn(names)
+    _addColumn(table, _("Volume (ml)"), [row["volume_ml"] for row in rows])
+    titles = {"suvmean": "SUVmean", "suvmax": "SUVmax", "suvpeak": "SUVpeak"}
+    for figure, title in titles.items():
+        figures = [row[figure] for row in rows]
+        _addColumn(table, _("{figure} before").format(figure=title), [one["reference"] for one in figures])
+        _addColumn(table, _("{figure} after").format(figure=title), [one["image"] for one in figures])
+        _addColumn(table, _("{figure} change (%)").format(figure=title), [one["bias_percent"] for one in figures])
+    placeBeside(table, inputNode)
+    return table
+
+
+def _addColumn(table, title, values):
+    column = vtk.vtkDoubleArray()
+    column.SetName(title)
+    for value in values:
+        column.InsertNextValue(float("nan") if value is None else round(value, 4))
+    table.AddColumn(column)
+
+
+def makeManifest(text, inputNode, name):
+    """A text node that keeps the job's manifest: versions, model, seed, options, timings."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", slicer.mrmlScene.GenerateUniqueName(name))
+    node.SetText(text)
+    placeBeside(node, inputNode)
+    return node
