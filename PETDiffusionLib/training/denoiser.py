@@ -20,10 +20,11 @@ from PETDiffusionLib.diffusion.residual import diffused
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED, ensure_cases
 from PETDiffusionLib.training.crops import CropSource
+from PETDiffusionLib.training.export import export, training_facts
 
 VOXEL_SIZE_MM = 1.65
 KAPPA = 0.5  # the bridge's width in local noise scales
-ONE_STEP_SHARE = 0.6  # how often t = 1, where `fast` works
+ONE_STEP_SHARE = 0.75  # how often t = 1, where `fast` works
 EMA_DECAY = 0.998
 VALIDATION_CASES = 16
 
@@ -33,25 +34,30 @@ def losses(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared error of x_0 and negative log-likelihood of its stated variance, for crops [batch, 2, z, y, x].
 
-    Errors count relative to the uptake, half over the whole crop's mean and half over the local one, and are divided by
-    the noise level, since what can be reached grows with about its square root: no dose drowns another.
+    Errors are a share of the low dose's own, four fifths of it in SUV and one fifth relative to the local uptake. That
+    share shrinks with the noise n about as n^-0.9, and the weight n^0.9 makes a decibel worth the same at every dose.
     """
     y, x0 = pair[:, :1], pair[:, 1:]
     noise = noise_scale(y, VOXEL_SIZE_MM)
     batch = len(pair)
-    alpha = torch.rand(batch, generator=generator).clamp_(0.02)
+    alpha = torch.rand(batch, generator=generator).clamp_(0.02).to(y.device)
     alpha[torch.rand(batch, generator=generator) < ONE_STEP_SHARE] = 1.0
-    eps = torch.randn(y.shape, generator=generator)
+    eps = torch.randn(y.shape, generator=generator).to(y.device)
     x_t = diffused(x0, y, alpha[:, None, None, None, None], KAPPA * noise.scale, eps)
     answer = ResidualDenoiser(network, noise.uptake, noise.level)(x_t, alpha, make_condition(y, noise))
-    error, variance = answer[:, :1] - x0, answer[:, 1:]
-    level = noise.level[:, None, None, None, None]
-    uptake = noise.uptake[:, None, None, None, None]
-    local = noise.scale / level
-    squared = ((error / uptake).square() + 0.25 * (error / local).square()) / level
-    occupied = noise.smooth > 0.05 * uptake
+    error, variance, given = answer[:, :1] - x0, answer[:, 1:], y - x0
+    share = 0.8 * _squared(error) / _squared(given) + 0.2 * _squared(error / noise.scale) / _squared(
+        given / noise.scale
+    )
+    amount = (_squared(given).sqrt() / noise.uptake).clamp(0.01, 2.0)
+    occupied = noise.smooth > 0.05 * noise.uptake[:, None, None, None, None]
     likelihood = 0.5 * error.detach().square() / variance + 0.5 * (variance / noise.scale.square()).log()
-    return squared.mean(), likelihood[occupied].mean()
+    return (amount**0.9 * share).mean(), likelihood[occupied].mean()
+
+
+def _squared(values: torch.Tensor) -> torch.Tensor:
+    """The mean square of each volume of [batch, 1, z, y, x]: [batch]."""
+    return values.square().mean((1, 2, 3, 4)).clamp_min(1e-12)
 
 
 @torch.no_grad()
@@ -154,6 +160,8 @@ def train(arguments: argparse.Namespace) -> Trainer:
         trainer.load(checkpoint)
     with open(folder / "curve.jsonl", "a", encoding="ascii") as curve:
         _run_steps(trainer, source, validation, checkpoint, curve)
+    facts = training_facts(arguments, trainer.step, source)
+    export(trainer.average.state_dict(), folder / "model", facts, KAPPA, VOXEL_SIZE_MM)
     return trainer
 
 
@@ -180,11 +188,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train denoiser`."""
     parser.add_argument("out", help="folder of the checkpoint, the curve and the simulated cases")
     parser.add_argument("--data", help="folder of the cases, made where missing (default: OUT/cases)")
-    parser.add_argument("--cases", type=int, default=600, help="phantoms to train on, three doses each")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--cases", type=int, default=170, help="phantoms to train on, three doses each")
+    parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rate", type=float, default=1e-3, help="the highest learning rate")
-    parser.add_argument("--every", type=int, default=100, help="steps between validations and checkpoints")
+    parser.add_argument("--every", type=int, default=200, help="steps between validations and checkpoints")
     parser.add_argument("--seed", type=int, default=0)
 
 

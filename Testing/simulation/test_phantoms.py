@@ -1,0 +1,118 @@
+"""Phantoms: repeatable, different from seed to seed, and what their names say."""
+
+import numpy as np
+import pytest
+
+from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.simulation import PHANTOMS, simulate_study
+from PETDiffusionLib.simulation.bodies import procedural_body
+from PETDiffusionLib.simulation.labels import label_phantom, mu_from_hounsfield, organ_of, read_label_names
+from PETDiffusionLib.simulation.nema import SPHERE_DIAMETERS_MM, nema_iq
+
+
+def named(phantom, name):
+    label = next(key for key, known in phantom.label_names.items() if known == name)
+    return phantom.labels == label
+
+
+def test_a_seed_decides_the_body():
+    first, again, other = (procedural_body(seed, "fdg", 560, 60, 4.0) for seed in (1, 1, 2))
+    assert np.array_equal(first.activity, again.activity)
+    assert not np.array_equal(first.activity, other.activity)
+
+
+def test_fdg_organs_have_their_uptake():
+    body = procedural_body(3, "fdg", 520, 200, 4.0, lesions=0)
+    liver, muscle = (body.activity[named(body, name)].mean() for name in ("liver", "muscle"))
+    assert 1.2 < liver < 4.5
+    assert muscle < liver
+    assert 600 < named(body, "liver").sum() * 0.064 < 2600  # ml
+
+
+def test_lesions_are_labelled_and_of_5_to_50_mm():
+    body = procedural_body(4, "fdg", 600, 120, 2.5, lesions=10)
+    lesions = [name for name in body.label_names.values() if "lesion" in name]
+    assert len(lesions) >= 5
+    volumes = [named(body, name).sum() * 2.5**3 for name in lesions if named(body, name).any()]
+    assert max(volumes) < 4 / 3 * np.pi * 25**3 * 1.6
+
+
+def test_an_amyloid_negative_brain_is_brighter_in_white_matter_than_in_grey():
+    heads = [procedural_body(seed, "amyloid-negative", 0, 160, 4.0, lesions=0) for seed in range(4)]
+    white, grey = (
+        np.mean([head.activity[named(head, name)].mean() for head in heads]) for name in ("white matter", "grey matter")
+    )
+    assert white > 1.2 * grey
+
+
+def test_the_nema_spheres_have_their_sizes_and_contrast():
+    phantom = nema_iq(contrast=4.0, voxel_mm=1.0)
+    for diameter in SPHERE_DIAMETERS_MM:
+        sphere = named(phantom, f"sphere {diameter} mm")
+        assert sphere.sum() == pytest.approx(np.pi / 6 * diameter**3, rel=0.1)
+        assert np.unique(phantom.activity[sphere]) == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "organ"),
+    [
+        ("kidney_left", "kidney cortex"),
+        ("gallbladder", "fat"),
+        ("urinary_bladder", "bladder"),
+        ("white matter of left cerebral hemisphere", "white matter"),
+        ("left lateral ventricle", "csf"),
+        ("vertebrae_L3", "marrow"),
+        ("gluteus_maximus_left", "muscle"),
+        ("left V m", "grey matter"),
+    ],
+)
+def test_a_labels_name_tells_its_organ(name, organ):
+    assert organ_of(name) == organ
+
+
+def test_attenuation_from_ct_numbers():
+    mu = mu_from_hounsfield(np.array([-1000.0, 0.0, 1000.0]))
+    assert mu == pytest.approx([0.0, 0.0096, 0.0147], abs=2e-4)
+
+
+def test_the_torso_labels_come_to_life(shared_data):
+    import SimpleITK as sitk
+
+    folder = shared_data / "labels_torso_TotalSegmentator"
+    labels = sitk.ReadImage(str(folder / "example_seg_fast_force_split.nii.gz"))
+    ct = sitk.ReadImage(str(folder / "example_ct.nii.gz"), sitk.sitkFloat32)
+    names = read_label_names(folder / "label_names.tsv")
+    phantom = label_phantom(labels, names, "dotatate", 0, ct, voxel_mm=4.0, lesions=0)
+    spleen, muscle = (phantom.activity[named(phantom, name)].mean() for name in ("spleen", "gluteus_maximus_left"))
+    assert spleen > 8 * muscle
+    assert phantom.mu[named(phantom, "hip_left")].mean() > phantom.mu[named(phantom, "gluteus_maximus_left")].mean()
+
+
+def test_a_study_has_one_geometry_and_says_how_it_was_made():
+    study = simulate_study("shapes", 20, seed=1)
+    images = (study.low_dose, study.reference, study.phantom, study.labels)
+    assert len({(i.GetSize(), i.GetSpacing(), i.GetOrigin()) for i in images}) == 1
+    assert study.facts["drf"] == 20
+    assert study.facts["scanner"]["voxel_mm"] == study.low_dose.GetSpacing()[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"phantom": "nobody", "drf": 4}, "no-phantom"),
+        ({"phantom": "shapes", "drf": 0.5}, "bad-drf"),
+        ({"phantom": "shapes", "drf": 4, "scanner": "x"}, "no-scanner"),
+        ({"phantom": "shapes", "drf": 4, "tracer": "x"}, "no-tracer"),
+    ],
+)
+def test_what_is_not_known_is_refused_with_what_is(arguments, code):
+    with pytest.raises(PETDiffusionError) as caught:
+        simulate_study(**arguments)
+    assert caught.value.code == code
+
+
+def test_every_named_phantom_can_be_made():
+    for name in ("chest", "head", "nema-iq"):
+        phantom = PHANTOMS[name](0, "fdg")
+        assert phantom.activity.max() > 0
+        assert phantom.mu.max() < 0.03

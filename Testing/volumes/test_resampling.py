@@ -1,0 +1,72 @@
+"""Resampling between an input's grid and the model's keeps what it should."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+
+from PETDiffusionLib.volumes.resampling import (
+    average_matrix,
+    centre_matrix,
+    downsampled,
+    isotropic_grid,
+    spline_matrix,
+)
+
+SPACINGS = st.floats(0.8, 6.0)
+
+
+def pet_like(shape, spacing_mm, seed=0):
+    """Random activity blurred to 6 mm, as no PET is sharper; zero at the borders."""
+    values = np.random.default_rng(seed).random(shape).astype(np.float32) ** 4
+    values[[0, -1]] = values[:, [0, -1]] = values[:, :, [0, -1]] = 0
+    return gaussian_filter(values, [6 / 2.355 / s for s in spacing_mm])
+
+
+@given(st.tuples(SPACINGS, SPACINGS, SPACINGS))
+@settings(max_examples=15, deadline=None)
+def test_there_and_back_gives_the_input(spacing_mm):
+    volume = pet_like((20, 24, 22), spacing_mm)
+    pair = isotropic_grid(volume.shape, spacing_mm, 1.65)
+    back = pair.to_input(pair.to_model(volume))
+    assert back.shape == volume.shape
+    assert np.abs(back - volume).max() < 0.03 * volume.max()
+
+
+@given(st.tuples(SPACINGS, SPACINGS, SPACINGS))
+@settings(max_examples=15, deadline=None)
+def test_activity_is_kept(spacing_mm):
+    volume = np.pad(pet_like((16, 18, 17), spacing_mm), 6)
+    pair = isotropic_grid(volume.shape, spacing_mm, 1.65)
+    model = pair.to_model(volume)
+    before = volume.sum() * np.prod(pair.input_spacing_mm)
+    assert model.sum() * np.prod(pair.model_spacing_mm) == pytest.approx(before, rel=5e-3)
+
+
+def test_a_volume_already_on_the_models_voxels_is_not_touched():
+    volume = pet_like((8, 9, 10), (1.65, 1.65, 1.65))
+    pair = isotropic_grid(volume.shape, (1.65, 1.65, 1.65), 1.65)
+    assert pair.to_model(volume) is volume
+
+
+def test_a_straight_line_stays_straight_between_the_centres():
+    matrix = spline_matrix(12, np.linspace(3, 8, 31))
+    assert matrix @ np.arange(12.0) == pytest.approx(np.linspace(3, 8, 31), abs=0.02)
+
+
+def test_rows_sum_to_one_so_a_constant_stays_constant():
+    for make in (centre_matrix, average_matrix):
+        assert make(30, 1.0, 11, 2.6).sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_larger_voxels_hold_the_mean_and_do_not_alias():
+    checks = np.indices((24, 24, 24)).sum(axis=0) % 2 * 1.0
+    coarse = downsampled(checks, (1, 1, 1), (8, 8, 8), (3, 3, 3))
+    assert np.abs(coarse[2:-2, 2:-2, 2:-2] - 0.5).max() < 0.05
+
+
+def test_another_shape_than_the_pairs_is_refused():
+    pair = isotropic_grid((8, 8, 8), (2, 2, 2), 1.65)
+    with pytest.raises(ValueError, match=r"expected an array of shape \(8, 8, 8\), found \(8, 8, 9\)"):
+        pair.to_model(np.zeros((8, 8, 9), np.float32))
