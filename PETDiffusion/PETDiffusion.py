@@ -27,16 +27,16 @@ from slicer.util import VTKObservationMixin
 if str(Path(__file__).parent) not in sys.path:
     sys.path.append(str(Path(__file__).parent))
 
-from PETDiffusionSlicer import comparison, units  # noqa: E402
+from PETDiffusionSlicer import comparison, settings, units, words  # noqa: E402
 from PETDiffusionSlicer.choices import ChoiceBox  # noqa: E402
-from PETDiffusionSlicer.engine import Cancelled, Engine, EngineError  # noqa: E402
+from PETDiffusionSlicer.engine import Cancelled, EngineError  # noqa: E402
 from PETDiffusionSlicer.job import Job, Request  # noqa: E402
 from PETDiffusionSlicer.packages import ensurePackages  # noqa: E402
 from PETDiffusionSlicer.places import resource  # noqa: E402
+from PETDiffusionSlicer.questions import Questions  # noqa: E402
 from PETDiffusionSlicer.samples import registerSampleData  # noqa: E402
 
 DOUBLE_CLICK_MS = 600  # a second click within this time is the first one's echo and does not cancel
-ACCEPTED_LICENCES = "PETDiffusion/AcceptedLicences"
 
 
 class PETDiffusion(ScriptedLoadableModule):
@@ -124,8 +124,8 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         """The module is reloaded or the application quits: nothing may go on."""
         self.logic.stop()
-        self.removeObservers()
         self.setParameterNode(None)
+        self.removeObservers()
 
     def enter(self):
         self.initializeParameterNode()
@@ -190,7 +190,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if error:
             self.ui.checkLabel.text = str(error)
         else:
-            self.ui.checkLabel.text = PETDiffusionLogic.wordsForInfo(info)
+            self.ui.checkLabel.text = words.ofInfo(info)
         self._onParametersChanged()
 
     def _showChoices(self):
@@ -208,7 +208,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._choices["model"].setChoices(models, method.get("default_model"))
             presets = ((preset["id"], preset["title"]) for preset in method["presets"])
             self._choices["preset"].setChoices(presets, method["default_preset"])
-        self.ui.modelLabel.text = PETDiffusionLogic.wordsForCard(self._card())
+        self.ui.modelLabel.text = words.ofCard(self._card())
         self.ui.presetLabel.text = next(
             (one["description"] for one in (method or {}).get("presets", []) if one["id"] == self._parameterNode.preset), ""
         )
@@ -227,7 +227,9 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _askUnit(self):
         """Say in words what is known of the input's unit; its DICOM header is read by the engine."""
         volume = self._parameterNode.inputVolume if self._parameterNode else None
-        self.ui.statedWidget.visible = bool(self._parameterNode) and self._parameterNode.unit == "bqml"
+        isStated = bool(self._parameterNode) and self._parameterNode.unit == "bqml"
+        for widget in (self.ui.statedLabel, self.ui.statedWidget):
+            widget.visible = isStated
         if volume is self._askedVolume:
             return
         self._askedVolume = volume
@@ -264,7 +266,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._showEnd(str(error), isError=True)
 
     def _start(self):
-        if self.logic.engine().isSlicerPython:
+        if settings.engine().isSlicerPython:
             ensurePackages()
         self._acceptLicence(self._card())
         self.ui.logText.plainText = ""
@@ -279,17 +281,16 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Ask once for the licence of a model that wants to be accepted. Raises Cancelled where the user does not."""
         if not card or not card["licence"]["must_accept"]:
             return
-        key = f"{ACCEPTED_LICENCES}/{card['sha256']}"
-        if slicer.util.settingsValue(key, False, converter=slicer.util.toBool):
+        if settings.isLicenceAccepted(card):
             return
         question = _("The model '{title}' may be used under this licence:\n{name}\n{url}\n\nDo you accept it?")
         if not slicer.util.confirmYesNoDisplay(question.format(title=card["title"], **card["licence"])):
             raise Cancelled(_("The model's licence was not accepted, so nothing was computed."))
-        qt.QSettings().setValue(key, True)
+        settings.acceptLicence(card)
 
     def _onProgress(self, job):
         self.ui.progressBar.value = int(100 * job.progress)
-        self.ui.statusLabel.text = PETDiffusionLogic.wordsForProgress(job)
+        self.ui.statusLabel.text = words.ofProgress(job)
 
     def _onLog(self, text):
         self.ui.logText.appendPlainText(text)
@@ -356,27 +357,27 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # ---- settings of this computer, not of the scene
 
     def _fillSettings(self):
-        settings = PETDiffusionLogic.settings()
-        self.ui.pythonPath.currentPath = settings["python"]
-        self.ui.modelsPath.currentPath = settings["modelsFolder"]
-        self.ui.threadsSpinBox.value = settings["threads"]
+        saved = settings.load()
+        self.ui.pythonPath.currentPath = saved["python"]
+        self.ui.modelsPath.currentPath = saved["modelsFolder"]
+        self.ui.threadsSpinBox.value = saved["threads"]
 
     def _onSettingsEdited(self, *_arguments):
-        PETDiffusionLogic.saveSettings(
+        settings.save(
             python=self.ui.pythonPath.currentPath,
             modelsFolder=self.ui.modelsPath.currentPath,
             threads=self.ui.threadsSpinBox.value,
         )
 
     def _onOpenModels(self, *_arguments):
-        folder = Path(self.logic.modelsFolder(self._info))
+        folder = Path(settings.modelsFolder(self._info))
         folder.mkdir(parents=True, exist_ok=True)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     def _onClearModels(self, *_arguments):
-        files = self.logic.modelFiles(self._info)
+        files = settings.modelFiles(self._info)
         question = _("Delete {count} model files in {folder}?")
-        text = question.format(count=len(files), folder=self.logic.modelsFolder(self._info))
+        text = question.format(count=len(files), folder=settings.modelsFolder(self._info))
         if files and slicer.util.confirmYesNoDisplay(text, parent=self.parent):
             for file in files:
                 file.unlink()
@@ -389,48 +390,16 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         self.job = None
-        self._processes = {}
+        self._questions = Questions()
 
     def getParameterNode(self):
         return PETDiffusionParameterNode(super().getParameterNode())
-
-    # ---- settings of this computer
-
-    @staticmethod
-    def settings():
-        """python ("" is Slicer's), modelsFolder ("" is the engine's), threads (0 is all)."""
-        return {
-            "python": slicer.util.settingsValue("PETDiffusion/python", ""),
-            "modelsFolder": slicer.util.settingsValue("PETDiffusion/modelsFolder", ""),
-            "threads": slicer.util.settingsValue("PETDiffusion/threads", 0, converter=int),
-        }
-
-    @staticmethod
-    def saveSettings(**values):
-        for name, value in values.items():
-            qt.QSettings().setValue(f"PETDiffusion/{name}", value)
-
-    @staticmethod
-    def engine():
-        settings = PETDiffusionLogic.settings()
-        return Engine(settings["python"], settings["modelsFolder"])
-
-    @staticmethod
-    def modelsFolder(info):
-        """Where the user's own models lie; the bundled ones are part of the extension."""
-        return PETDiffusionLogic.settings()["modelsFolder"] or (info or {}).get("models_folder", "")
-
-    @staticmethod
-    def modelFiles(info):
-        """The cards and weights in the user's folder."""
-        folder = PETDiffusionLogic.modelsFolder(info)
-        return [path for end in ("json", "safetensors") for path in sorted(Path(folder).glob(f"*.{end}"))] if folder else []
 
     # ---- asking the engine
 
     def info(self):
         """What the engine has: "methods", "models", "devices", versions. Raises EngineError."""
-        process = self.engine().start(["info", "--json"])
+        process = settings.engine().start(["info", "--json"])
         while not process.finished:
             slicer.app.processEvents()
             process.wait(20)
@@ -442,27 +411,12 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
 
     def askInfo(self, onAnswer):
         """The same without waiting: `onAnswer(info, error)`, one of them None."""
-        self._ask("info", ["info", "--json"], onAnswer)
+        self._questions.ask("info", ["info", "--json"], onAnswer)
 
     def askSuvFacts(self, volumeNode, onAnswer):
         """What the DICOM header of a volume says of SUV, without waiting: `onAnswer(volumeNode, facts, error)`."""
         arguments = ["suv", units.dicomFile(volumeNode), "--json"]
-        self._ask("suv", arguments, lambda facts, error: onAnswer(volumeNode, facts, error))
-
-    def _ask(self, what, arguments, onAnswer):
-        def onFinished(process):
-            if self._processes.get(what) is not process:
-                return  # asked again meanwhile
-            del self._processes[what]
-            try:
-                answer, error = json.loads(process.result()), None
-            except (EngineError, ValueError) as failure:
-                answer, error = None, failure
-            onAnswer(answer, error)
-
-        if what in self._processes:
-            self._processes[what].cancel()
-        self._processes[what] = self.engine().start(arguments, onFinished=onFinished)
+        self._questions.ask("suv", arguments, lambda facts, error: onAnswer(volumeNode, facts, error))
 
     # ---- running jobs
 
@@ -477,7 +431,7 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
             model=node.model or None,
             samples=node.samples or None,
             device=node.device or "auto",
-            threads=self.settings()["threads"] or None,
+            threads=settings.load()["threads"] or None,
             unit=node.unit or None,
             weightKg=node.weightKg,
             doseMBq=node.doseMBq,
@@ -509,51 +463,14 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
             if onFinished:
                 onFinished(job)
 
-        self.job = Job(self.engine(), request, onProgress, onEnd, onLog)
+        self.job = Job(settings.engine(), request, onProgress, onEnd, onLog)
         return self.job
 
     def stop(self):
         """End the job and all questions to the engine, and return when they are gone."""
         if self.job:
             self.job.stop()
-        for process in self._processes.values():
-            process.stop()
-        self._processes.clear()
-
-    # ---- words
-
-    @staticmethod
-    def wordsForInfo(info):
-        """What was found in the engine's Python."""
-        found = [f"Python {info['python']}", f"PyTorch {info['torch']}" if info["torch"] else _("no PyTorch")]
-        found.append(_("devices: {names}").format(names=", ".join(info["devices"]) or _("none")))
-        found.append("parallelproj" if info["parallelproj"] else _("no parallelproj (not needed)"))
-        return ", ".join(found)
-
-    @staticmethod
-    def wordsForCard(card):
-        """Licence and training domain of a model."""
-        if not card:
-            return _("No model is installed for this method.")
-        training, licence = card["training"], card["licence"]
-        tracers = training["tracers"]
-        words = _('Licence: <a href="{url}">{licence}</a>. Trained on {tracers}, dose {dose}. {use}')
-        return words.format(
-            url=licence["url"],
-            licence=licence["name"],
-            tracers=", ".join(tracers) if isinstance(tracers, list) else tracers,
-            dose=training["dose_range"],
-            use=card["intended_use"],
-        )
-
-    @staticmethod
-    def wordsForProgress(job):
-        """Stage, and the time left where it is known."""
-        if job.secondsLeft is None:
-            return job.stage
-        minutes, seconds = divmod(int(job.secondsLeft), 60)
-        left = _("{minutes} min {seconds} s left").format(minutes=minutes, seconds=seconds)
-        return f"{job.stage}, {left if minutes else _('{seconds} s left').format(seconds=seconds)}"
+        self._questions.stop()
 
 
 class PETDiffusionTest(ScriptedLoadableModuleTest):

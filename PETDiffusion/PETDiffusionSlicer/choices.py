@@ -28,7 +28,8 @@ class ChoiceBox:
             self.comboBox.addItem(title)
         self.comboBox.blockSignals(blocked)
         if self._parameterNode and self._identifiers and self.value not in self._identifiers:
-            setattr(self._parameterNode, self.parameterName, default or self._identifiers[0])
+            chosen = default if default in self._identifiers else self._identifiers[0]
+            setattr(self._parameterNode, self.parameterName, chosen)
         self.update()
 
     @property

@@ -3,6 +3,8 @@
 import slicer
 from slicer.i18n import tr as _
 
+from . import settings
+from .job import TemporaryFolder
 from .places import resource
 from .results import codeAsSuv, showPet
 
@@ -43,13 +45,9 @@ def registerSampleData():
 
 def simulatedVolume(phantom="chest", doseReduction=20, seed=1):
     """A low-dose PET simulated by the engine, as a volume node in SUVbw; the application stays responsive meanwhile."""
-    from PETDiffusion import PETDiffusionLogic
-
-    from .job import TemporaryFolder
-
     with TemporaryFolder() as folder:
         options = ["--phantom", phantom, "--drf", str(doseReduction), "--seed", str(seed)]
-        process = PETDiffusionLogic.engine().start(["simulate", str(folder / "study"), *options])
+        process = settings.engine().start(["simulate", str(folder / "study"), *options])
         while not process.finished:
             slicer.app.processEvents()
             process.wait(50)

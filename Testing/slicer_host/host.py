@@ -21,6 +21,7 @@ import qt  # noqa: E402
 import ctk  # noqa: E402, F401 - fills the .ui loader
 import slicer  # noqa: E402
 import slicer.util  # noqa: E402
+from display import ensureDisplay  # noqa: E402
 from files import DicomDatabase, IOManager  # noqa: E402
 
 slicer.__path__.append(os.path.join(os.environ["SLICER_BASE_PYTHON"], "slicer") if "SLICER_BASE_PYTHON" in os.environ else str(HERE / "standins"))
@@ -156,6 +157,7 @@ def start(testing=True):
     """The application, with a scene and the logics the module needs; the same one on every call."""
     if hasattr(slicer, "app"):
         return slicer.app
+    ensureDisplay()
     qtApplication = qt.QApplication.instance() or qt.QApplication(["Slicer"])
     qtApplication.setStyle("Fusion")
     qt.QCoreApplication.setOrganizationName("SlicerHost")

@@ -58,9 +58,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             "baseName": "",
         }
         self._comboBox = QtWidgets.QComboBox()
+        self._comboBox.setSizePolicy(QtWidgets.QSizePolicy.Expanding, QtWidgets.QSizePolicy.Fixed)
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._comboBox)
+        self.setSizePolicy(QtWidgets.QSizePolicy.Expanding, QtWidgets.QSizePolicy.Fixed)
         self._comboBox.activated.connect(self._onActivated)
 
     nodeTypes = _setting("nodeTypes", "QStringList")

@@ -1,4 +1,4 @@
-"""Stand-in for slicer.ScriptedLoadableModule: the four base classes of a scripted module, as far as modules use them."""
+"""The four base classes of a scripted module, as far as modules use them; stands in for the real file."""
 
 import os
 import sys

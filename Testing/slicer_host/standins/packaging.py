@@ -1,4 +1,4 @@
-"""Stand-in for slicer.packaging (5.13): what is missing is installed by pip, but never while the application is tested."""
+"""Stand-in for slicer.packaging (5.13): pip installs what is missing, but never while the application is tested."""
 
 import importlib.metadata
 import logging

@@ -6,7 +6,6 @@ and booleans as parameters, nodes as node references. Widgets with the dynamic p
 
 import typing
 
-import qt
 import slicer
 import vtk
 

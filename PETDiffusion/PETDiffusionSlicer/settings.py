@@ -1,0 +1,49 @@
+"""Settings of this computer, not of the scene: the engine's Python, the folder of models, the threads."""
+
+from pathlib import Path
+
+import qt
+import slicer
+
+from .engine import Engine
+
+PREFIX = "PETDiffusion"
+
+
+def load():
+    """python ("" is Slicer's), modelsFolder ("" is the engine's), threads (0 is all)."""
+    return {
+        "python": slicer.util.settingsValue(f"{PREFIX}/python", ""),
+        "modelsFolder": slicer.util.settingsValue(f"{PREFIX}/modelsFolder", ""),
+        "threads": slicer.util.settingsValue(f"{PREFIX}/threads", 0, converter=int),
+    }
+
+
+def save(**values):
+    for name, value in values.items():
+        qt.QSettings().setValue(f"{PREFIX}/{name}", value)
+
+
+def engine():
+    """The engine that these settings mean."""
+    return Engine(load()["python"], load()["modelsFolder"])
+
+
+def isLicenceAccepted(card):
+    key = f"{PREFIX}/acceptedLicences/{card['sha256']}"
+    return slicer.util.settingsValue(key, False, converter=slicer.util.toBool)
+
+
+def acceptLicence(card):
+    qt.QSettings().setValue(f"{PREFIX}/acceptedLicences/{card['sha256']}", True)
+
+
+def modelsFolder(info):
+    """Where the user's own models lie; the bundled ones are part of the extension."""
+    return load()["modelsFolder"] or (info or {}).get("models_folder", "")
+
+
+def modelFiles(info):
+    """The cards and weights in the user's folder."""
+    folder = modelsFolder(info)
+    return [path for end in ("json", "safetensors") for path in sorted(Path(folder).glob(f"*.{end}"))] if folder else []

@@ -1,0 +1,35 @@
+"""What the engine reports, in words for the panel."""
+
+from slicer.i18n import tr as _
+
+
+def ofInfo(info):
+    """What was found in the engine's Python."""
+    found = [f"Python {info['python']}", f"PyTorch {info['torch']}" if info["torch"] else _("no PyTorch")]
+    found.append(_("devices: {names}").format(names=", ".join(info["devices"]) or _("none")))
+    found.append("parallelproj" if info["parallelproj"] else _("no parallelproj (not needed)"))
+    return ", ".join(found)
+
+
+def ofCard(card):
+    """Licence and training domain of a model."""
+    if not card:
+        return _("No model is installed for this method.")
+    tracers = card["training"]["tracers"]
+    words = _('Licence: <a href="{url}">{licence}</a>. Trained on {tracers}, dose {dose}. {use}')
+    return words.format(
+        url=card["licence"]["url"],
+        licence=card["licence"]["name"],
+        tracers=", ".join(tracers) if isinstance(tracers, list) else tracers,
+        dose=card["training"]["dose_range"],
+        use=card["intended_use"],
+    )
+
+
+def ofProgress(job):
+    """Stage, and the time left where it is known."""
+    if job.secondsLeft is None:
+        return job.stage
+    minutes, seconds = divmod(int(job.secondsLeft), 60)
+    left = _("{minutes} min {seconds} s left") if minutes else _("{seconds} s left")
+    return f"{job.stage}, {left.format(minutes=minutes, seconds=seconds)}"

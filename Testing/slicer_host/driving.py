@@ -1,0 +1,39 @@
+"""Driving the host from tests and the demo: wait in the event loop, click, make a volume."""
+
+import time
+
+import numpy as np
+import slicer
+import vtk
+from PySide6 import QtCore, QtTest
+
+
+def until(condition, seconds=30.0):
+    """Run the event loop until a condition holds; fails the test where it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        slicer.app.processEvents()
+        time.sleep(0.005)
+
+
+def click(button):
+    """A real mouse click in the middle of a widget."""
+    QtTest.QTest.mouseClick(button, QtCore.Qt.LeftButton)
+
+
+def makeVolume(name="PET", coded=True):
+    """A small PET volume node: a warm ball with a hot spot, on a shifted and rotated grid."""
+    from PETDiffusionSlicer.results import codeAsSuv
+
+    z, y, x = np.indices((20, 24, 28), dtype=np.float32)
+    ball = ((z - 10) / 8) ** 2 + ((y - 12) / 9) ** 2 + ((x - 14) / 11) ** 2 < 1
+    array = (np.random.default_rng(0).normal(1, 0.1, ball.shape) * ball).clip(0)
+    array[9:12, 11:14, 12:16] += 4
+    node = slicer.util.addVolumeFromArray(array.astype(np.float32), name=name)
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy((0, -4.1, 0, 13.7, 4.2, 0, 0, -50.3, 0, 0, 3.3, 120.01, 0, 0, 0, 1))
+    node.SetIJKToRASMatrix(matrix)
+    if coded:
+        codeAsSuv(node)
+    return node

@@ -1,0 +1,93 @@
+"""The module in the test host: one application for the session, an empty scene and a fresh panel for every test."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULE = REPOSITORY / "PETDiffusion" / "PETDiffusion.py"
+
+if importlib.util.find_spec("slicer_core") is None or importlib.util.find_spec("PySide6") is None:
+    collect_ignore_glob = ["test_*.py"]  # without the extra "host" there is nothing to run the module in
+else:
+    sys.path.insert(0, str(REPOSITORY / "Testing" / "slicer_host"))
+
+
+@pytest.fixture(scope="session")
+def application():
+    """The host's application with views, in testing mode: no message box waits for an answer."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import host
+    import qt
+
+    application = host.start(testing=True)
+    views = qt.QWidget()
+    views.resize(960, 720)
+    application.showViews(views)
+    views.show()
+    return application
+
+
+@pytest.fixture(scope="session")
+def module(application):
+    """The Python module PETDiffusion, loaded as the module factory does."""
+    import host
+
+    return host.loadModule(MODULE)
+
+
+@pytest.fixture
+def scene(application, module, untrained_model):
+    """The empty scene; the engine has the small untrained model beside the bundled one, and Slicer's Python."""
+    import slicer
+
+    slicer.mrmlScene.Clear(0)
+    module.settings.save(python="", modelsFolder=str(untrained_model.parent), threads=1)
+    yield slicer.mrmlScene
+    slicer.mrmlScene.Clear(0)
+
+
+@pytest.fixture
+def panel(scene, module):
+    """The module's panel, shown and entered; what it offers is known."""
+    import host
+    from driving import until
+
+    widget, panel = host.showModule(module)
+    widget.resize(440, 860)
+    widget.show()
+    until(lambda: panel._info, seconds=60)
+    yield panel
+    panel.cleanup()
+    widget.close()
+
+
+@pytest.fixture
+def volume(scene):
+    """A small PET volume node in coded SUV."""
+    from driving import makeVolume
+
+    return makeVolume()
+
+
+@pytest.fixture
+def fake_engine(tmp_path):
+    """Make a Python that, as the engine, runs the given lines instead; for engines that misbehave."""
+
+    def make(lines):
+        script, python = tmp_path / "fake.py", tmp_path / "python"
+        prelude = "import json, os, sys, time\ndef say(**event): print(json.dumps(event), flush=True)\n"
+        answers = '{"methods": [], "models": [], "devices": [], "python": "3", "torch": null, "parallelproj": false}'
+        prelude += f"if 'info' in sys.argv: print('''{answers}'''); sys.exit()\n"
+        script.write_text(prelude + lines)
+        python.write_text(f'#!/bin/sh\n"{sys.executable}" "{script}" "$@"\nexit $?\n')
+        python.chmod(python.stat().st_mode | stat.S_IXUSR)
+        return str(python)
+
+    return make

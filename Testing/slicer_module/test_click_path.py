@@ -1,0 +1,99 @@
+"""A clinician's whole path with real clicks: load, choose, Denoise, watch, compare."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import qt
+import slicer
+from driving import click, until
+from files import loadDicomSeries, matrixOf
+
+LONGEST_STALL_S = 0.2
+
+
+@pytest.fixture
+def stalls(application):
+    """The gaps between the ticks of a 10 ms timer, in seconds: how long the event loop did not turn.
+
+    The time for which other programs kept this thread waiting for a processor is not counted.
+    """
+    gaps, last = [], [time.monotonic() - kept_waiting()]
+
+    def tick(*_arguments):
+        now = time.monotonic() - kept_waiting()
+        gaps.append(now - last[0])
+        last[0] = now
+
+    timer = qt.QTimer()
+    timer.timeout.connect(tick)
+    timer.start(10)
+    yield gaps
+    timer.stop()
+
+
+def kept_waiting():
+    """Seconds for which this thread was ready to run and had no processor; 0 where the system does not say."""
+    statistics = Path("/proc/thread-self/schedstat")
+    return int(statistics.read_text().split()[1]) / 1e9 if statistics.exists() else 0.0
+
+
+def test_denoise_a_small_volume_with_clicks(panel, volume):
+    progress = []
+    panel.ui.progressBar.connect("valueChanged(int)", progress.append)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    panel._parameterNode.inputVolume = volume
+    panel._parameterNode.wantDifference = True
+    assert panel.ui.unitLabel.text == "SUVbw, as coded in the volume."
+
+    click(panel.ui.applyButton)
+    assert panel.ui.applyButton.text == "Cancel"
+    until(lambda: not panel.logic.job, seconds=60)
+
+    node = panel._parameterNode
+    assert panel.ui.statusLabel.text == "Done: 'PET denoised'."
+    assert panel.ui.applyButton.text == "Denoise"
+    assert len(set(progress)) > 3 and progress == sorted(progress)
+    for result in (node.denoisedVolume, node.uncertaintyVolume, node.differenceVolume):
+        assert matrixOf(result) == matrixOf(volume)
+        assert result.GetTransformNodeID() == transform.GetID()
+        assert slicer.util.arrayFromVolume(result).shape == slicer.util.arrayFromVolume(volume).shape
+    before, after = slicer.util.arrayFromVolume(volume), slicer.util.arrayFromVolume(node.denoisedVolume)
+    np.testing.assert_allclose(slicer.util.arrayFromVolume(node.differenceVolume), after - before, atol=1e-5)
+
+
+@pytest.fixture
+def pelvis(shared_data, tmp_path):
+    """A folder of 32 of the patient's 267 DICOM slices: the whole of it takes minutes on two cores."""
+    folder = tmp_path / "PT"
+    folder.mkdir()
+    for path in sorted((shared_data / "wb_fdg_ge_STS_001" / "PT").iterdir())[100:132]:
+        shutil.copy(path, folder)
+    return folder
+
+
+def test_the_whole_path_on_a_patient_from_dicom(panel, pelvis, stalls):
+    volume = loadDicomSeries(pelvis, "PT WB FDG")
+    panel._parameterNode.inputVolume = volume
+    until(lambda: "SUVbw" in panel.ui.unitLabel.text, seconds=60)
+    assert panel.ui.unitLabel.text == "SUVbw from DICOM: 71 kg, 389 MBq, 45 min"
+    panel._parameterNode.model, panel._parameterNode.preset = "untrained", "fast"
+
+    stalls.clear()
+    click(panel.ui.applyButton)
+    until(lambda: not panel.logic.job, seconds=280)
+    until(lambda: len(stalls) > 10)
+    stalled = max(stalls)
+
+    denoised = panel._parameterNode.denoisedVolume
+    assert panel.ui.statusLabel.text == "Done: 'PT WB FDG denoised'."
+    assert matrixOf(denoised) == matrixOf(volume)
+    before, after = slicer.util.arrayFromVolume(volume), slicer.util.arrayFromVolume(denoised)
+    assert after.shape == before.shape
+    assert after.sum() == pytest.approx(before.sum() * 2.42903e-4, rel=0.05)
+    assert json.loads(slicer.util.getNode("PT WB FDG PETDiffusion manifest").GetText())
+    assert stalled < LONGEST_STALL_S
