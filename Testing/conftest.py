@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from PETDiffusionLib.cli import main
 from PETDiffusionLib.volumes import Volume, write_volume
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -36,15 +40,37 @@ def engine_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def petdiffusion(tmp_path: Path, engine_environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the command line in a real process, in the test's folder: petdiffusion("suv", folder)."""
+def petdiffusion_process(tmp_path: Path, engine_environment: dict[str, str]) -> Callable[..., CompletedProcess[str]]:
+    """Run the command line in a process of its own, in the test's folder: petdiffusion_process("suv", folder)."""
 
-    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, **options: object) -> CompletedProcess[str]:
         command = [sys.executable, "-m", "PETDiffusionLib", *map(str, arguments)]
         defaults = {"cwd": tmp_path, "env": engine_environment, "stdin": subprocess.DEVNULL, "timeout": 300}
         return subprocess.run(command, capture_output=True, text=True, **{**defaults, **options})  # type: ignore[call-overload]
 
     return run
+
+
+@pytest.fixture
+def petdiffusion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., CompletedProcess[str]]]:
+    """Run the command line in this process (quick, as torch is imported once): petdiffusion("suv", folder)."""
+
+    def run(*arguments: object) -> CompletedProcess[str]:
+        capfd.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse has refused the arguments
+            status = int(stop.code or 0)
+        return CompletedProcess(list(arguments), status, *capfd.readouterr())
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # main replaces it
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

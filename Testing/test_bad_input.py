@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from PETDiffusionLib.volumes import Volume, read_volume, write_volume
+from PETDiffusionLib.volumes import read_volume, write_volume
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="POSIX signals, limits and permissions")
 
@@ -23,13 +24,13 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="POSIX signals, limits a
 def refused(request, petdiffusion, untrained_model: Path, tmp_path: Path):
     """Run a command on bad input and check everything but what it says, which is returned."""
 
-    def run(source: Path, *options: object, output: Path = tmp_path / "out.nii.gz", **process: object) -> str:
+    def run(source: Path, *options: object, output: Path = tmp_path / "out.nii.gz", runner=petdiffusion) -> str:
         before = sorted(tmp_path.rglob("*"))
         if request.param == "convert":
             command = ["convert", source, output, *options, "--unit", "suv"]
         else:
             command = ["denoise", source, output, *options, "--model", untrained_model, "--preset", "fast"]
-        done = petdiffusion(*command, **process)
+        done = runner(*command)
         assert done.returncode == 2, done
         assert "Traceback" not in done.stderr
         said = [line for line in done.stderr.splitlines() if line.startswith("petdiffusion: ")]
@@ -78,19 +79,29 @@ def test_2d_and_4d(refused, tmp_path: Path, shape: tuple[int, ...]) -> None:
     assert "3D volume is expected" in refused(tmp_path / "shape.nrrd")
 
 
-def test_ct_instead_of_pet(refused, shared_data: Path, tmp_path: Path) -> None:
-    source = (
-        next((shared_data / "wb_fdg_ge_STS_001").rglob("*.dcm"), None) or shared_data / "dicom_single_slices/GH184.dcm"
-    )
-    (tmp_path / "ct").mkdir()
+def write_ct_series(folder: Path) -> Path:
+    """Three slices of a CT as DICOM."""
+    folder.mkdir()
+    series, study = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
     for number in range(3):
-        dataset = pydicom.dcmread(source)
-        dataset.Modality = "CT"
-        dataset.SOPClassUID = pydicom.uid.CTImageStorage
-        dataset.SOPInstanceUID = pydicom.uid.generate_uid()
-        dataset.ImagePositionPatient = [0, 0, 3 * number]
-        dataset.save_as(tmp_path / "ct" / f"{number}.dcm")
-    assert "CT" in refused(tmp_path / "ct")
+        slice_ = pydicom.Dataset()
+        slice_.file_meta = pydicom.dataset.FileMetaDataset()
+        slice_.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        slice_.file_meta.MediaStorageSOPClassUID = slice_.SOPClassUID = pydicom.uid.CTImageStorage
+        slice_.file_meta.MediaStorageSOPInstanceUID = slice_.SOPInstanceUID = pydicom.uid.generate_uid()
+        slice_.Modality, slice_.SeriesInstanceUID, slice_.StudyInstanceUID = "CT", series, study
+        slice_.ImagePositionPatient, slice_.ImageOrientationPatient = [0, 0, 3 * number], [1, 0, 0, 0, 1, 0]
+        slice_.PixelSpacing, slice_.Rows, slice_.Columns = [2, 2], 8, 8
+        slice_.SamplesPerPixel, slice_.PhotometricInterpretation = 1, "MONOCHROME2"
+        slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit, slice_.PixelRepresentation = 16, 16, 15, 1
+        slice_.RescaleSlope, slice_.RescaleIntercept = 1, -1024
+        slice_.PixelData = np.full((8, 8), 1024, np.int16).tobytes()
+        slice_.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+    return folder
+
+
+def test_ct_instead_of_pet(refused, tmp_path: Path) -> None:
+    assert "CT" in refused(write_ct_series(tmp_path / "ct"))
 
 
 def test_a_ct_in_a_file_that_does_not_say_so_needs_its_unit_stated(refused, small_pet: Path) -> None:
@@ -143,7 +154,7 @@ def test_an_output_that_cannot_be_named_so(refused, small_pet: Path) -> None:
 
 
 @posix_only
-def test_a_read_only_folder(refused, small_pet: Path, engine_environment: dict[str, str]) -> None:
+def test_a_read_only_folder(refused, small_pet: Path) -> None:
     folder = small_pet.parent / "read-only"
     folder.mkdir()
     folder.chmod(0o555)
@@ -153,21 +164,23 @@ def test_a_read_only_folder(refused, small_pet: Path, engine_environment: dict[s
 
 
 @posix_only
-def test_a_full_disk(refused, small_pet: Path) -> None:
+def test_a_full_disk(refused, petdiffusion_process, small_pet: Path) -> None:
     import resource
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # bytes in any file that the process writes
 
-    said = refused(small_pet, output=small_pet.with_name("out.nrrd"), preexec_fn=limit)
-    assert "out.nrrd" in said or "full" in said
+    limited = partial(petdiffusion_process, preexec_fn=limit)
+    assert "full" in refused(small_pet, output=small_pet.with_name("out.nrrd"), runner=limited)
 
 
-def test_negative_voxels_are_warned_about_and_denoised(petdiffusion, small_pet: Path, untrained_model: Path) -> None:
+def test_negative_voxels_are_warned_about_and_denoised(
+    petdiffusion_process, small_pet: Path, untrained_model: Path
+) -> None:
     array = read_volume(small_pet).array
     array[:2] = -0.25
     bad, output = rewrite(small_pet, array), small_pet.with_name("out.nrrd")
-    done = petdiffusion("denoise", bad, output, "--model", untrained_model, "--preset", "fast")
+    done = petdiffusion_process("denoise", bad, output, "--model", untrained_model, "--preset", "fast")
     assert done.returncode == 0 and "negative" in done.stderr
     assert read_volume(output).array.min() >= 0
 
@@ -177,12 +190,8 @@ def test_negative_voxels_are_warned_about_and_denoised(petdiffusion, small_pet: 
 def test_ctrl_c_in_the_middle_leaves_nothing(
     small_pet: Path, untrained_model: Path, engine_environment: dict[str, str], number: signal.Signals
 ) -> None:
-    large = read_volume(small_pet).array.repeat(4, 0).repeat(4, 1).repeat(4, 2)
-    image = sitk.GetImageFromArray(large)
-    image.SetSpacing((1.65, 1.65, 1.65))
-    write_volume(Volume(image, "suvbw"), small_pet.with_name("large.nrrd"))
     before = sorted(small_pet.parent.rglob("*"))
-    command = [sys.executable, "-m", "PETDiffusionLib", "denoise", "large.nrrd", "out.nrrd", "--samples", "50"]
+    command = [sys.executable, "-m", "PETDiffusionLib", "denoise", "pet.nrrd", "out.nrrd", "--samples", "1000"]
     job = subprocess.Popen(
         [*command, "--model", untrained_model, "--preset", "best", "--threads", "1"],
         cwd=small_pet.parent,

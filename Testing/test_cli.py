@@ -119,13 +119,13 @@ def test_evaluate_on_different_grids_writes_nothing(petdiffusion, small_pet: Pat
     assert {path.name for path in small_pet.parent.iterdir()} == {"pet.nrrd", "small.nrrd"}
 
 
-def test_models_are_listed_shown_and_located(petdiffusion, engine_environment, tmp_path: Path) -> None:
-    environment = {**engine_environment, "PETDIFFUSION_MODELS": str(tmp_path)}
-    assert petdiffusion("models", "path", env=environment).stdout.splitlines()[-1] == str(tmp_path)
-    for line in petdiffusion("models", "list", env=environment).stdout.splitlines():
-        shown = petdiffusion("models", "show", line.split()[0], env=environment)
+def test_models_are_listed_shown_and_located(petdiffusion, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PETDIFFUSION_MODELS", str(tmp_path))
+    assert petdiffusion("models", "path").stdout.splitlines()[-1] == str(tmp_path)
+    for line in petdiffusion("models", "list").stdout.splitlines():
+        shown = petdiffusion("models", "show", line.split()[0])
         assert json.loads(shown.stdout)["id"] == line.split()[0]
-    unknown = petdiffusion("models", "show", "nothing", env=environment)
+    unknown = petdiffusion("models", "show", "nothing")
     assert unknown.returncode == 2 and 'no model "nothing"' in unknown.stderr
 
 
@@ -137,10 +137,10 @@ def test_info_says_what_is_installed(petdiffusion) -> None:
     assert petdiffusion("info").returncode == 0
 
 
-def test_info_works_where_torch_is_missing(tmp_path: Path, petdiffusion, engine_environment) -> None:
+def test_info_works_where_torch_is_missing(tmp_path: Path, petdiffusion_process, engine_environment) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('a broken installation')")
     path = f"{tmp_path}:{engine_environment['PYTHONPATH']}"
-    done = petdiffusion("info", "--json", env={**engine_environment, "PYTHONPATH": path})
+    done = petdiffusion_process("info", "--json", env={**engine_environment, "PYTHONPATH": path})
     info = json.loads(done.stdout)
     assert done.returncode == 0 and info["devices"] == [] and info["methods"] == []
 

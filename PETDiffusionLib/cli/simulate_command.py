@@ -89,11 +89,11 @@ def _write(study: Study, paths: dict[str, Path]) -> None:
     import SimpleITK as sitk
 
     from PETDiffusionLib.volumes import Volume, write_volume
-    from PETDiffusionLib.volumes.reading import check_complete
+    from PETDiffusionLib.volumes.nifti import check_nifti
 
     for name in VOLUMES:
         write_volume(Volume(sitk.Cast(getattr(study, name), sitk.sitkFloat32), "suvbw"), paths[name])
     sitk.WriteImage(study.labels, str(paths["labels"]), useCompression=True)
-    check_complete(paths["labels"])
+    check_nifti(paths["labels"])
     facts = {"notice": RESEARCH_USE, **study.facts}
     paths["study"].write_text(json.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,103 @@
+"""Denoising and simulating from the command line, with a small denoiser that was never trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from PETDiffusionLib.simulation import PHANTOMS
+from PETDiffusionLib.volumes import read_volume, write_volume
+
+
+@pytest.fixture
+def denoise(petdiffusion, small_pet: Path, untrained_model: Path):
+    """Denoise the small volume into a file of the given name, with further options."""
+
+    def run(output: str, *options: object, source: Path = small_pet):
+        return petdiffusion("denoise", source, output, "--model", untrained_model, "--preset", "fast", *options)
+
+    return run
+
+
+def test_denoise_writes_image_uncertainty_and_manifest_on_the_inputs_grid(denoise, small_pet: Path) -> None:
+    done = denoise("out.nrrd", "--samples", 2, "--uncertainty", "sd.nrrd", "--seed", 3)
+    assert done.returncode == 0, done.stderr
+    given = sitk.ReadImage(str(small_pet))
+    for name in ("out.nrrd", "sd.nrrd"):
+        image = sitk.ReadImage(str(small_pet.with_name(name)))
+        assert image.GetSize() == given.GetSize() and image.GetOrigin() == given.GetOrigin()
+        assert image.GetSpacing() == given.GetSpacing() and image.GetDirection() == given.GetDirection()
+    manifest = json.loads(small_pet.with_name("out.nrrd.manifest.json").read_text())
+    assert manifest["inputs"]["image"]["sha256"] == hashlib.sha256(small_pet.read_bytes()).hexdigest()
+    assert manifest["summary"]["model"] == "untrained" and len(manifest["summary"]["model_sha256"]) == 64
+    assert manifest["job"]["seed"] == 3 and manifest["timings_s"]["Denoising"] >= 0
+    assert {path.name for path in small_pet.parent.iterdir()} == {
+        "pet.nrrd",
+        "out.nrrd",
+        "sd.nrrd",
+        "out.nrrd.manifest.json",
+    }
+
+
+def test_denoise_keeps_the_activity_and_repeats_itself(denoise, small_pet: Path) -> None:
+    for name in ("one.nrrd", "two.nrrd"):
+        assert denoise(name, "--seed", 1).returncode == 0
+    given, one, two = (read_volume(small_pet.with_name(name)).array for name in ("pet.nrrd", "one.nrrd", "two.nrrd"))
+    assert np.array_equal(one, two)
+    assert one.sum() == pytest.approx(given.sum(), rel=0.02)
+
+
+def test_denoise_with_json_and_run_say_the_same(denoise, petdiffusion, small_pet: Path, untrained_model: Path) -> None:
+    events = [json.loads(line) for line in denoise("a.nrrd", "--json").stdout.splitlines()]
+    assert events[0] == {"event": "stage", "stage": "Preparing"} and events[-1]["event"] == "result"
+    job = {
+        "schema": 1,
+        "method": "denoise",
+        "inputs": {"image": "pet.nrrd"},
+        "outputs": {"image": "b.nrrd"},
+        "options": {"preset": "fast", "model": str(untrained_model)},
+    }
+    small_pet.with_name("job.json").write_text(json.dumps(job))
+    assert petdiffusion("run", "job.json").returncode == 0
+    assert np.array_equal(*(read_volume(small_pet.with_name(name)).array for name in ("a.nrrd", "b.nrrd")))
+
+
+def test_denoise_of_activity_needs_and_takes_the_patients_facts(denoise, small_pet: Path) -> None:
+    volume = read_volume(small_pet)
+    activity = small_pet.with_name("activity.nii.gz")
+    write_volume(volume.with_array(volume.array * np.float32(5000), "bqml"), activity)
+    assert "--weight-kg" in denoise("out.nrrd", source=activity).stderr
+    done = denoise("out.nrrd", "--weight-kg", 70, "--dose-mbq", 350, "--minutes", 0, source=activity)
+    assert done.returncode == 0, done.stderr
+    assert read_volume(small_pet.with_name("out.nrrd")).unit == "suvbw"
+
+
+def test_denoise_on_the_models_grid(denoise, small_pet: Path) -> None:
+    assert denoise("out.nrrd", "--grid", "model").returncode == 0
+    assert read_volume(small_pet.with_name("out.nrrd")).voxel_size_mm == pytest.approx((1.65, 1.65, 1.65))
+
+
+def test_simulate_help_names_every_phantom(petdiffusion) -> None:
+    said = " ".join(petdiffusion("simulate", "--help").stdout.split())
+    assert all(name in said for name in PHANTOMS)
+
+
+def test_simulate_makes_a_whole_study_or_none(petdiffusion, tmp_path: Path) -> None:
+    arguments = ("simulate", "study", "--phantom", "shapes", "--scanner", "long-3.3", "--drf", 20, "--seed", 4)
+    done = petdiffusion(*arguments)
+    assert done.returncode == 0, done.stderr
+    files = {"study.json", "low_dose.nii.gz", "reference.nii.gz", "phantom.nii.gz", "labels.nii.gz"}
+    assert {path.name for path in (tmp_path / "study").iterdir()} == files
+    low, reference = (read_volume(tmp_path / "study" / f"{name}.nii.gz") for name in ("low_dose", "reference"))
+    assert low.unit == "suvbw" and low.image.GetSize() == reference.image.GetSize()
+    assert 0 < np.abs(low.array - reference.array).mean() < reference.array.max()
+    assert json.loads((tmp_path / "study" / "study.json").read_text())["drf"] == 20
+    again = petdiffusion(*arguments)
+    assert again.returncode == 2 and "--overwrite" in again.stderr
+    assert petdiffusion("simulate", "none", "--phantom", "unheard-of").returncode == 2
+    assert not (tmp_path / "none").exists()
