@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import math
 import os
 import re
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes.dicom import read_dicom_volume
 from PETDiffusionLib.volumes.headers import is_dicom_file
+from PETDiffusionLib.volumes.nifti import check_nifti
 from PETDiffusionLib.volumes.volume import UNITS, Unit, Volume, check_geometry, check_values
 
 FORMATS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -44,39 +42,6 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
     return next((extension for extension in FORMATS if name.endswith(extension)), None)
 
 
-def check_complete(path: Path) -> None:
-    """Refuse a NIfTI file that is shorter than its header says (ITK fills the missing part with zeros in silence)."""
-    name = path.name.lower()
-    if not name.endswith((".nii", ".nii.gz")):
-        return
-    header = sitk.ImageFileReader()
-    header.SetFileName(str(path))
-    header.ReadImageInformation()
-    bits_per_voxel = int(header.GetMetaData("bitpix"))
-    expected = int(float(header.GetMetaData("vox_offset"))) + math.prod(header.GetSize()) * bits_per_voxel // 8
-    try:
-        found = _decompressed_size(path) if name.endswith(".gz") else path.stat().st_size
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise _truncated(path, "its compressed data stops early or is damaged") from error
-    if found < expected:
-        raise _truncated(path, f"{expected} bytes are expected and {found} are there")
-
-
-def _decompressed_size(path: Path) -> int:
-    with open(path, "rb") as file:
-        if file.read(2) != b"\x1f\x8b":
-            return path.stat().st_size
-    size = 0
-    with gzip.open(path, "rb") as stream:
-        while chunk := stream.read(1 << 22):
-            size += len(chunk)
-    return size
-
-
-def _truncated(path: Path, reason: str) -> PETDiffusionError:
-    return PETDiffusionError("bad-file", f"'{path}' is truncated: {reason}. Copy or export it again.")
-
-
 def _read_file(path: Path) -> Volume:
     if format_of(path) is None:
         raise PETDiffusionError(
@@ -85,7 +50,8 @@ def _read_file(path: Path) -> Volume:
     if path.stat().st_size == 0:
         raise PETDiffusionError("bad-file", f"'{path}' is empty (0 bytes). Copy or export it again.")
     try:
-        check_complete(path)
+        if format_of(path) in (".nii", ".nii.gz"):
+            check_nifti(path)
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise PETDiffusionError(
@@ -95,10 +61,10 @@ def _read_file(path: Path) -> Volume:
     image = _single_frame(image)
     check_geometry(image, f"'{path}'")
     unit = _recorded_unit(image)
-    plain = _plain_float_image(image)
-    warnings = check_values(sitk.GetArrayViewFromImage(plain), f"'{path}'")
+    image = _plain_float_image(image)
+    warnings = check_values(sitk.GetArrayViewFromImage(image), f"'{path}'")
     facts: dict[str, object] = {"source": str(path), "format": format_of(path), "warnings": warnings}
-    return Volume(plain, unit, facts)
+    return Volume(image, unit, facts)
 
 
 def _reason(error: RuntimeError) -> str:
@@ -126,9 +92,9 @@ def _recorded_unit(image: sitk.Image) -> Unit:
 
 def _plain_float_image(image: sitk.Image) -> sitk.Image:
     """The image as float32 with its geometry and without the metadata of its file."""
-    array = sitk.GetArrayViewFromImage(image)
-    plain = sitk.GetImageFromArray(array.astype(np.float32))
-    plain.CopyInformation(image)
+    plain = image if image.GetPixelID() == sitk.sitkFloat32 else sitk.Cast(image, sitk.sitkFloat32)
+    for key in plain.GetMetaDataKeys():
+        plain.EraseMetaData(key)
     return plain
 
 

@@ -77,7 +77,7 @@ def check_geometry(image: sitk.Image, name: str) -> None:
             f"with {image.GetNumberOfComponentsPerPixel()} component(s) per voxel. Give a single-channel PET volume.",
         )
     if min(size) == 0:
-        raise PETDiffusionError("empty", f"{name} holds no voxels (size {size}). Give a volume that has some.")
+        raise PETDiffusionError("empty", f"Voxels are expected, {name} holds none (size {size}). Export it again.")
     if min(size) == 1:
         raise PETDiffusionError(
             "not-3d",
@@ -92,17 +92,27 @@ def check_geometry(image: sitk.Image, name: str) -> None:
 
 def check_values(array: np.ndarray, name: str) -> list[str]:
     """Refuse values [z, y, x] that are not finite or all zero; returns warnings about values unusual in PET."""
-    broken = int(array.size - np.count_nonzero(np.isfinite(array)))
-    if broken:
-        raise PETDiffusionError(
-            "not-finite",
-            f"{name} holds {broken} voxels (of {array.size}) that are NaN or infinite. "
-            "PET values are finite: replace those voxels (with 0 outside the field of view) or export again.",
-        )
+    check_finite(array, name)
     if not array.any():
-        raise PETDiffusionError("empty", f"{name} holds only zeros. Give a volume that has activity in it.")
+        raise PETDiffusionError("empty", f"Activity is expected, {name} holds only zeros. Choose another volume.")
     minimum = float(array.min())
     if minimum >= 0:
         return []
     negative = int(np.count_nonzero(array < 0))
     return [f"{negative} of {array.size} voxels are negative (down to {minimum:.4g})."]
+
+
+def check_finite(array: np.ndarray, name: str) -> None:
+    """Refuse an array with NaN or infinite values, and count them."""
+    broken = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if broken:
+        raise not_finite(name, broken, array.size)
+
+
+def not_finite(name: str, broken: int, voxels: int) -> PETDiffusionError:
+    """The refusal of a volume with `broken` voxels that are NaN or infinite."""
+    return PETDiffusionError(
+        "not-finite",
+        f"Finite values are expected, {name} holds {broken} voxels (of {voxels}) that are NaN or infinite. "
+        "Replace those voxels (with 0 outside the field of view) or export again.",
+    )

@@ -12,8 +12,9 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from PETDiffusionLib.errors import PETDiffusionError
-from PETDiffusionLib.volumes.reading import NOTES_KEY, UNIT_KEY, check_complete, format_of
-from PETDiffusionLib.volumes.volume import Volume
+from PETDiffusionLib.volumes.nifti import check_nifti
+from PETDiffusionLib.volumes.reading import NOTES_KEY, UNIT_KEY, format_of
+from PETDiffusionLib.volumes.volume import Volume, check_finite
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
@@ -23,10 +24,11 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
 
     The file appears under its name only when it is complete (a `.mhd` after its `.raw`): it is written into a hidden
     folder beside it, checked, and moved. NRRD and MetaImage keep geometry bit for bit; NIfTI keeps it in float32.
-    Raises PETDiffusionError ("bad-format", "cannot-write", "disk-full").
+    Raises PETDiffusionError ("bad-format", "not-finite", "cannot-write", "disk-full").
     """
     path = Path(path)
     check_writable_name(path)
+    check_finite(sitk.GetArrayViewFromImage(volume.image), f"The volume for '{path}'")
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
             _write_completely(volume, Path(scratch) / path.name)
@@ -63,10 +65,11 @@ def _write_completely(volume: Volume, target: Path) -> None:
     for part in target.parent.iterdir():
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
-    try:
-        check_complete(target)
-    except PETDiffusionError as error:
-        raise OSError("the file came out shorter than its data") from error
+    if format_of(target) in (".nii", ".nii.gz"):
+        try:
+            check_nifti(target)
+        except PETDiffusionError as error:
+            raise OSError("the file came out shorter than its data") from error
 
 
 def _cannot_write(path: Path, volume: Volume, error: Exception) -> PETDiffusionError:
