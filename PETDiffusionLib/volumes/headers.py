@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from PETDiffusionLib.errors import PETDiffusionError
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+# Values longer than this are pixels and private blobs; a header does without them.
+DEFERRED_BYTES = 2048
 # How sentences call the modalities whose codes say little.
 MODALITY_NAMES = {"PT": "PET", "NM": "NM (scintigraphy or SPECT)", "SEG": "SEG (a segmentation)"}
 
@@ -47,12 +50,12 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def read_header(path: Path, pixels: bool = False) -> Dataset:
-    """The data set of one DICOM file, as a rule without pixel data; refuses a damaged file by name."""
+    """The data set of one DICOM file, pixel data left on the disk unless `pixels`; refuses a damaged file by name."""
     try:
         with warnings.catch_warnings():
             # Files in the wild bend value representations everywhere; what is used is checked where it is used.
             warnings.simplefilter("ignore")
-            return pydicom.dcmread(path, stop_before_pixels=not pixels)
+            return pydicom.dcmread(path, defer_size=None if pixels else DEFERRED_BYTES)
     except Exception as error:
         raise PETDiffusionError(
             "bad-file", f"'{path}' is truncated or damaged DICOM ({type(error).__name__}: {error}). Copy it again."
@@ -97,10 +100,7 @@ def image_series(files: Iterable[Path]) -> dict[str, list[Dataset]]:
         header = read_header(file)
         if header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR_CLASS:
             continue
-        if "SeriesInstanceUID" not in header or "SOPInstanceUID" not in header:
-            raise PETDiffusionError(
-                "bad-file", f"'{file}' is truncated or damaged DICOM: it has no SeriesInstanceUID. Copy it again."
-            )
+        _check_identity(file, header)
         # The same instance twice is a copied file, not a second slice.
         if "Rows" in header and header.SOPInstanceUID not in seen:
             seen.add(header.SOPInstanceUID)
@@ -108,9 +108,22 @@ def image_series(files: Iterable[Path]) -> dict[str, list[Dataset]]:
     return series
 
 
+def _check_identity(file: Path, header: Dataset) -> None:
+    """Refuse a header that stops before it says what it belongs to or, in an image, before its pixels."""
+    needed = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"]
+    if "Image Storage" in UID(header.get("SOPClassUID", "")).name:
+        needed += ["Rows", "PixelData"]
+    for keyword in needed:
+        if keyword not in header:
+            raise PETDiffusionError(
+                "bad-file", f"'{file}' is truncated or damaged DICOM: it has no {tag_name(keyword)}. Copy it again."
+            )
+
+
 def tag_name(keyword: str) -> str:
     """A tag as people look it up, for example 'PatientWeight (0010,1030)'."""
-    return f"{keyword} {BaseTag(Tag(keyword))}"
+    tag = Tag(keyword)
+    return f"{keyword} ({tag.group:04x},{tag.element:04x})"
 
 
 def common_value(headers: Sequence[Dataset], keyword: str) -> object | None:

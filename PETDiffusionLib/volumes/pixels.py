@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes.headers import read_header, tag_name
@@ -54,19 +54,18 @@ def _decompressed_by_gdcm(dataset: Dataset) -> np.ndarray:
 
     GDCM gets a copy without rescale and as MONOCHROME2, because its reader would apply the one and invert the other.
     """
-    copy = Dataset()
+    meta = FileMetaDataset()
+    meta.FileMetaInformationGroupLength = 0  # asks for its computation
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    copy = FileDataset("", {}, preamble=b"\0" * 128, file_meta=meta, is_implicit_VR=False, is_little_endian=True)
     for keyword in _PIXEL_TAGS:
         copy[keyword] = dataset[keyword]
     copy.SamplesPerPixel, copy.PhotometricInterpretation = 1, "MONOCHROME2"
     copy.SOPClassUID, copy.SOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
-    copy.file_meta = FileMetaDataset()
-    copy.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    copy.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    copy.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    copy.is_little_endian, copy.is_implicit_VR = True, False
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "slice.dcm"
-        copy.save_as(file, write_like_original=False)
+        copy.save_as(file)
         return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))[0]
 
 
