@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import qt
 import slicer
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
@@ -40,7 +41,7 @@ class SliceWidget(QtWidgets.QWidget):
         logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
         logic.SetMRMLScene(slicer.mrmlScene)
         logic.AddSliceNode(name)
-        slicer.app.applicationLogic().GetSliceLogics().AddItem(logic)
+        slicer.app.layoutManager().mrmlSliceLogics().AddItem(logic)
         return logic
 
     def sliceLogic(self):
@@ -59,14 +60,15 @@ class SliceWidget(QtWidgets.QWidget):
     def render(self):
         background = slicer.mrmlScene.GetNodeByID(self.mrmlSliceCompositeNode().GetBackgroundVolumeID() or "")
         self._header.setText(f"{self._label}   {background.GetName() if background else ''}")
-        self._logic.GetImageDataConnection().GetProducer().Update() if self._logic.GetImageDataConnection() else None
-        image = self._logic.GetImageData()
-        if image is None or image.GetNumberOfPoints() == 0:
+        connection = self._logic.GetImageDataConnection()
+        if background is None or connection is None:
             return self._image.clear()
+        connection.GetProducer().Update()
+        image = connection.GetProducer().GetOutputDataObject(connection.GetIndex())
         width, height = image.GetDimensions()[:2]
         pixels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1, :, :3].copy()
         picture = QtGui.QImage(pixels.data, width, height, 3 * width, QtGui.QImage.Format_RGB888)
-        self._image.setPixmap(QtGui.QPixmap.fromImage(picture.copy()))
+        return self._image.setPixmap(QtGui.QPixmap.fromImage(picture))
 
 
 class LayoutManager(qt.QObject):
@@ -79,7 +81,7 @@ class LayoutManager(qt.QObject):
         viewport.layout().setContentsMargins(0, 0, 0, 0)
         self._logic = slicer.vtkMRMLLayoutLogic()
         self._logic.SetMRMLScene(slicer.mrmlScene)
-        slicer.app.applicationLogic()
+        slicer.app.applicationLogic().SetSliceLogics(vtk.vtkCollection())
         self._shown = None
 
     def layoutLogic(self):
@@ -118,8 +120,7 @@ class LayoutManager(qt.QObject):
         if element.tag == "view":
             return self._view(element)
         box = QtWidgets.QWidget()
-        direction = QtWidgets.QBoxLayout.LeftToRight if element.get("type") == "horizontal" else QtWidgets.QBoxLayout.TopToBottom
-        layout = QtWidgets.QBoxLayout(direction, box)
+        layout = QtWidgets.QHBoxLayout(box) if element.get("type") == "horizontal" else QtWidgets.QVBoxLayout(box)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         for item in element.findall("item"):
