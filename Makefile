@@ -1,4 +1,5 @@
 # make demo: simulate a low-dose PET, denoise it, judge it, and draw demo/comparison.png
+# make slicer-demo: open the Slicer module in the test host on simulated data; without a display it leaves screenshots
 # make test: ruff, mypy and the tests
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PETDIFFUSION := $(BIN)/petdiffusion
 
-.PHONY: demo test clean
+.PHONY: demo slicer-demo test clean
 
 demo: demo/comparison.png
 	@echo "Look at demo/comparison.png: low dose, denoised, truth, difference and uncertainty."
@@ -27,6 +28,9 @@ demo/denoised.nii.gz: demo/study/study.json
 demo/comparison.png: demo/denoised.nii.gz
 	$(PETDIFFUSION) evaluate demo/study/reference.nii.gz demo/denoised.nii.gz --low-dose demo/study/low_dose.nii.gz \
 		--labels demo/study/labels.nii.gz --uncertainty demo/uncertainty.nii.gz --json demo/report.json --picture $@
+
+slicer-demo: $(VENV)/.test
+	$(BIN)/python Testing/slicer_host/demo.py
 
 test: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -47,5 +51,5 @@ $(VENV)/.engine: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.engine
-	$(BIN)/python -m pip install --editable ".[test]"
+	$(BIN)/python -m pip install --editable ".[test,host]"
 	touch $@
