@@ -27,14 +27,14 @@ from slicer.util import VTKObservationMixin
 if str(Path(__file__).parent) not in sys.path:
     sys.path.append(str(Path(__file__).parent))
 
-from PETDiffusionSlicer import comparison, settings, units, words  # noqa: E402
-from PETDiffusionSlicer.choices import ChoiceBox  # noqa: E402
-from PETDiffusionSlicer.engine import Cancelled, EngineError  # noqa: E402
-from PETDiffusionSlicer.job import Job, Request  # noqa: E402
-from PETDiffusionSlicer.packages import ensurePackages  # noqa: E402
-from PETDiffusionSlicer.places import resource  # noqa: E402
-from PETDiffusionSlicer.questions import Questions  # noqa: E402
-from PETDiffusionSlicer.samples import registerSampleData  # noqa: E402
+from PETDiffusionSlicer import comparison, settings, units, words
+from PETDiffusionSlicer.choices import ChoiceBox
+from PETDiffusionSlicer.engine import Cancelled, EngineError
+from PETDiffusionSlicer.job import Job, Request
+from PETDiffusionSlicer.packages import ensurePackages
+from PETDiffusionSlicer.places import resource
+from PETDiffusionSlicer.questions import Questions
+from PETDiffusionSlicer.samples import registerSampleData
 
 DOUBLE_CLICK_MS = 600  # a second click within this time is the first one's echo and does not cancel
 
@@ -200,7 +200,8 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         methods = {method["id"]: method for method in self._info["methods"]}
         self._choices["method"].setChoices((name, method["title"]) for name, method in methods.items())
-        self._choices["device"].setChoices([("auto", _("automatic")), *((name, name) for name in self._info["devices"])])
+        devices = {"auto": _("automatic"), **{name: name for name in self._info["devices"]}}
+        self._choices["device"].setChoices(devices.items())
         method = methods.get(self._parameterNode.method)
         if method:
             cards = {card["id"]: card for card in self._info["models"]}
@@ -209,9 +210,8 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             presets = ((preset["id"], preset["title"]) for preset in method["presets"])
             self._choices["preset"].setChoices(presets, method["default_preset"])
         self.ui.modelLabel.text = words.ofCard(self._card())
-        self.ui.presetLabel.text = next(
-            (one["description"] for one in (method or {}).get("presets", []) if one["id"] == self._parameterNode.preset), ""
-        )
+        described = {preset["id"]: preset["description"] for preset in (method or {}).get("presets", [])}
+        self.ui.presetLabel.text = described.get(self._parameterNode.preset, "")
 
     def _card(self):
         """The chosen model's card, or None."""
@@ -444,7 +444,7 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
         )
 
     def denoise(self, inputVolume, waitForCompletion=True, onProgress=None, onFinished=None, onLog=None, **options):
-        """Denoise a volume node; the options are the fields of Request (preset, samples, model, unit, segmentation ...).
+        """Denoise a volume node; the options are the fields of Request: preset, samples, model, unit, segmentation ...
 
         Returns the result nodes (denoised, uncertainty, difference, table, manifest); with waitForCompletion=False the
         running Job instead, which has progress, cancel() and wait(), and whose end `onFinished(job)` tells.

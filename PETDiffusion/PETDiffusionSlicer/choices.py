@@ -46,4 +46,3 @@ class ChoiceBox:
     def _onChosen(self, index):
         if self._parameterNode and index >= 0:
             setattr(self._parameterNode, self.parameterName, self._identifiers[index])
-

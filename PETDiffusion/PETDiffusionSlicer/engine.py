@@ -6,6 +6,7 @@ force means ending its whole tree.
 """
 
 import collections
+import contextlib
 import json
 import os
 import signal
@@ -100,7 +101,7 @@ def eventIn(line):
 
 
 class EngineProcess:
-    """One run of the engine. `onEvent(event)` gets its events (text as {"event": "log"}), `onFinished(process)` the end.
+    """One run of the engine: `onEvent(event)` for its events (text as "log" events), `onFinished(process)` at the end.
 
     Afterwards `result()` is what it achieved, or raises EngineError with the reason why there is nothing.
     """
@@ -129,7 +130,8 @@ class EngineProcess:
         if self._cancelled:
             raise Cancelled()
         if self._textLines > MOST_TEXT_LINES:
-            raise EngineError("nonsense", _("The engine wrote text instead of its progress, and was ended. See the log."))
+            sentence = _("The engine wrote text instead of its progress, and was ended. See the log.")
+            raise EngineError("nonsense", sentence)
         if self._outcome is None:
             return self._printed()
         if self._outcome["event"] == "result":
@@ -224,10 +226,8 @@ def endTree(processId):
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(processId)], capture_output=True, check=False)
         return
     for one in [*_descendants(processId), processId]:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def _descendants(processId):

@@ -235,14 +235,14 @@ class Job:
         try:
             step = self._work.throw(error) if error else self._work.send(value)
         except StopIteration as end:
-            return self._finish(end.value, None)
+            self._finish(end.value, None)
         except Exception as failure:
-            return self._finish(None, failure)
-        if step is None:
-            qt.QTimer.singleShot(0, self._advance)
+            self._finish(None, failure)
         else:
-            self._process = self._engine.start(step, self._onEvent, self._onProcessFinished)
-        return None
+            if step is None:
+                qt.QTimer.singleShot(0, self._advance)
+            else:
+                self._process = self._engine.start(step, self._onEvent, self._onProcessFinished)
 
     def _onProcessFinished(self, process):
         self._process = None
@@ -256,7 +256,8 @@ class Job:
         kind = event["event"]
         if kind == "progress":
             fraction = float(event.get("fraction") or 0.0)
-            self._report(str(event.get("stage")), ENGINE_SHARE * min(max(fraction, 0.0), 1.0), event.get("seconds_left"))
+            fraction = ENGINE_SHARE * min(max(fraction, 0.0), 1.0)
+            self._report(str(event.get("stage")), fraction, event.get("seconds_left"))
         elif kind == "stage":
             self._report(str(event.get("stage")))
         elif kind in ("log", "warning"):
@@ -299,7 +300,7 @@ class TemporaryFolder:
         try:
             self._path = Path(tempfile.mkdtemp(prefix="PETDiffusion-", dir=slicer.app.temporaryPath))
         except OSError as error:
-            sentence = _("The temporary folder '{path}' cannot be written. Choose another one in the application settings.")
+            sentence = _("The temporary folder '{path}' cannot be written. Choose another in the application settings.")
             raise EngineError("cannot-write", sentence.format(path=slicer.app.temporaryPath)) from error
         return self._path
 

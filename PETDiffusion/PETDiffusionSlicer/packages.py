@@ -1,4 +1,4 @@
-"""The Python packages that the engine needs beside what Slicer bundles; installed when a job is started, never before."""
+"""The Python packages that the engine needs beside what Slicer bundles: installed when a job starts, never before."""
 
 import importlib.util
 

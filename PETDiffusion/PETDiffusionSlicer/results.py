@@ -85,7 +85,7 @@ def segmentArrays(segmentationNode, geometryNode):
 
 
 def place(targetNode, resultNode, inputNode, name):
-    """Give a result's voxels to the target node (a new one of that name where None), beside the input and on its geometry.
+    """Give a result's voxels to the target node (a new one where None), on the input's geometry and beside it.
 
     Where there is no input node (a sinogram was reconstructed) the result keeps its own geometry.
     """

@@ -56,6 +56,7 @@ def statedFactor(unit, weightKg, doseMBq, minutes):
     if str(home()) not in sys.path:
         sys.path.append(str(home()))
     import SimpleITK as sitk  # Slicer bundles it, but it takes a moment to import
+
     from PETDiffusionLib.volumes import Volume, to_suv
 
     oneBqPerMl = sitk.Image(2, 2, 2, sitk.sitkFloat32) + 1.0

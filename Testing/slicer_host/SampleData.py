@@ -13,7 +13,14 @@ class SampleDataLogic:
 
     @staticmethod
     def registerCustomSampleDataSource(
-        category, sampleName, thumbnailFileName, uris=None, fileNames=None, nodeNames=None, checksums=None, customDownloader=None
+        category,
+        sampleName,
+        thumbnailFileName,
+        uris=None,
+        fileNames=None,
+        nodeNames=None,
+        checksums=None,
+        customDownloader=None,
     ):
         source = types.SimpleNamespace(**{name: value for name, value in locals().items() if name != "category"})
         slicer.modules.__dict__.setdefault("sampleDataSources", {}).setdefault(category, []).append(source)

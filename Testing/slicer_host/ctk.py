@@ -1,4 +1,4 @@
-"""The `ctk` module: those CTK widgets that the module's .ui and Slicer's own Python files use, with their properties."""
+"""The `ctk` module: those CTK widgets that the module's .ui and Slicer's own Python files use."""
 
 import qt
 from PySide6 import QtCore, QtWidgets

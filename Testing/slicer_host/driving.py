@@ -1,8 +1,10 @@
 """Driving the host from tests and the demo: wait in the event loop, click, make a volume."""
 
 import time
+from pathlib import Path
 
 import numpy as np
+import qt
 import slicer
 import vtk
 from PySide6 import QtCore, QtTest
@@ -37,3 +39,35 @@ def makeVolume(name="PET", coded=True):
     if coded:
         codeAsSuv(node)
     return node
+
+
+class Stalls:
+    """A context in which the gaps between the ticks of a 10 ms timer are kept: how long the event loop did not turn.
+
+    The time for which other programs kept this thread waiting for a processor is not counted.
+    """
+
+    def __enter__(self):
+        self.gaps, self._last = [], self._now()
+        self._timer = qt.QTimer()
+        self._timer.timeout.connect(self._tick)
+        self._timer.start(10)
+        return self
+
+    def __exit__(self, *_exception):
+        self._timer.stop()
+
+    def longest(self):
+        """The longest gap in seconds."""
+        return max(self.gaps)
+
+    def _tick(self, *_arguments):
+        now = self._now()
+        self.gaps.append(now - self._last)
+        self._last = now
+
+    @staticmethod
+    def _now():
+        statistics = Path("/proc/thread-self/schedstat")
+        waited = int(statistics.read_text().split()[1]) / 1e9 if statistics.exists() else 0.0
+        return time.monotonic() - waited

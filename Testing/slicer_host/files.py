@@ -14,11 +14,22 @@ class IOManager:
         return "VolumeFile"
 
     def loadNodes(self, fileType, properties, loadedNodes, messages=None):
-        node = readVolume(properties["fileName"], properties.get("name") or Path(properties["fileName"]).name.split(".")[0])
+        path = Path(properties["fileName"])
+        node = readVolume(path, properties.get("name") or path.name.split(".")[0])
         if node is None:
             return False
         loadedNodes.AddItem(node)
         return True
+
+    def fileWriterFileType(self, node):
+        return "VolumeFile"
+
+    def saveNodes(self, fileType, properties, messages=None):
+        node, path = slicer.mrmlScene.GetNodeByID(properties["nodeID"]), Path(properties["fileName"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        node.AddDefaultStorageNode(str(path))
+        node.GetStorageNode().SetFileName(str(path))
+        return bool(node.GetStorageNode().WriteData(node))
 
 
 def readVolume(path, name):
@@ -49,7 +60,7 @@ class DicomDatabase:
 
 
 def loadDicomSeries(folder, name):
-    """What loading a series in Slicer's DICOM browser leaves: rescaled voxels, instance UIDs, patient and study items."""
+    """What loading a series in Slicer's DICOM browser leaves: rescaled voxels, instance UIDs, patient and study."""
     paths = sorted(Path(folder).iterdir())
     headers = {path: pydicom.dcmread(path, stop_before_pixels=True) for path in paths}
     paths.sort(key=lambda path: float(headers[path].ImagePositionPatient[2]))

@@ -16,15 +16,16 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+import ctk  # noqa: E402, F401 - fills the .ui loader
 import numpy as np  # noqa: E402
 import qt  # noqa: E402
-import ctk  # noqa: E402, F401 - fills the .ui loader
 import slicer  # noqa: E402
 import slicer.util  # noqa: E402
 from display import ensureDisplay  # noqa: E402
 from files import DicomDatabase, IOManager  # noqa: E402
 
-slicer.__path__.append(os.path.join(os.environ["SLICER_BASE_PYTHON"], "slicer") if "SLICER_BASE_PYTHON" in os.environ else str(HERE / "standins"))
+BASE_PYTHON = os.environ.get("SLICER_BASE_PYTHON")
+slicer.__path__.append(str(Path(BASE_PYTHON, "slicer") if BASE_PYTHON else HERE / "standins"))
 
 _LOGICS = {
     "Volumes": "vtkSlicerVolumesLogic",
@@ -60,10 +61,6 @@ class Module:
         return self._widget
 
 
-class ModulePanel(qt.QObject):
-    """The panel's widget as the module's Python class sees it: `reload` and `isEntered` come from Slicer's C++ widget."""
-
-
 class Application(qt.QObject):
     """slicer.app, as far as slicer.util and modules ask it."""
 
@@ -97,7 +94,8 @@ class Application(qt.QObject):
         folder = Path(self.temporaryPath, "share", "ColorFiles")
         folder.mkdir(parents=True)
         for name, anchors in COLOR_TABLES.items():
-            colors = np.stack([np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, len(anchors)), c) for c in zip(*anchors)], 1)
+            places, at = np.linspace(0, 1, len(anchors)), np.linspace(0, 1, 256)
+            colors = np.stack([np.interp(at, places, channel) for channel in np.transpose(anchors)], axis=1)
             lines = [f"{i} {i} {red:.0f} {green:.0f} {blue:.0f} 255" for i, (red, green, blue) in enumerate(colors)]
             (folder / f"{name}.txt").write_text("# 256 values\n" + "\n".join(lines) + "\n")
         self._logic.SetHomeDirectory(self.temporaryPath)
@@ -194,7 +192,7 @@ def _addLogics(scene, applicationLogic):
 
 
 def loadModule(path):
-    """Import a scripted module as the module factory does (its folder goes to the end of sys.path); the Python module."""
+    """The Python module of a scripted module, imported as by the module factory: its folder ends sys.path."""
     path = Path(path)
     name = path.stem
     if str(path.parent) not in sys.path:

@@ -81,7 +81,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             observed.RemoveObserver(tag)
         self._scene, self._observations = scene, []
         if scene is not None:
-            for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent):
+            for event in (
+                scene.NodeAddedEvent,
+                scene.NodeRemovedEvent,
+                scene.EndCloseEvent,
+                scene.EndBatchProcessEvent,
+            ):
                 self._observations.append((scene, scene.AddObserver(event, lambda *_: self._refresh())))
         self._refresh()
 
@@ -124,7 +129,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         identifier = node.GetID() if node is not None else None
         if identifier is not None and identifier not in self._ids:
             self._node = node
-            return self._refresh()
+            self._refresh()
+            return
         self._comboBox.setCurrentIndex(self._ids.index(identifier) if identifier in self._ids else -1)
         if node is not self._node:
             self._node = node

@@ -21,7 +21,7 @@ CUSTOM_WIDGETS: dict[str, type] = {}  # class name in a .ui file -> Python class
 
 
 class _Property:
-    """A Qt property as a Python attribute; seen from the class it is what PySide6 had there (QTimer.singleShot)."""
+    """A Qt property as a Python attribute; from the class it is what PySide6 had there (QTimer.singleShot)."""
 
     _types: dict[tuple[type, str], str] = {}
 
@@ -59,9 +59,11 @@ def _strictSetattr(self, name, value):
     for cls in type(self).__mro__:
         descriptor = cls.__dict__.get(name)
         if isinstance(descriptor, QtCore.Property):
-            return _setProperty(self, name, value)
+            _setProperty(self, name, value)
+            return
         if hasattr(type(descriptor), "__set__"):
-            return type(descriptor).__set__(descriptor, self, value)
+            type(descriptor).__set__(descriptor, self, value)
+            return
         if descriptor is not None:
             break
     isNamedChild = isinstance(value, QObject) and value.objectName == name  # PySide6's .ui loader sets these
@@ -71,7 +73,7 @@ def _strictSetattr(self, name, value):
 
 
 def _signal(self, signature):
-    """The bound signal of a signature such as "clicked(bool)", or None (with PythonQt's message) where there is none."""
+    """The bound signal of a signature such as "clicked(bool)", or None and PythonQt's message where there is none."""
     signature = re.sub(r"vtkMRML\w+\s*\*", "PyObject", signature)  # how PySide6 spells a MRML node in a signature
     normalized = bytes(QtCore.QMetaObject.normalizedSignature(signature).data()).decode()
     meta = self.metaObject()
@@ -80,7 +82,9 @@ def _signal(self, signature):
         return None
     name, arguments = normalized[:-1].split("(", 1)
     signal = getattr(self, name)
-    overloads = [meta.method(i) for i in range(meta.methodCount()) if bytes(meta.method(i).name().data()).decode() == name]
+    overloads = [
+        meta.method(i) for i in range(meta.methodCount()) if bytes(meta.method(i).name().data()).decode() == name
+    ]
     return signal[arguments] if len(overloads) > 1 and arguments else signal
 
 

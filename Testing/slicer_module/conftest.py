@@ -91,3 +91,10 @@ def fake_engine(tmp_path):
         return str(python)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def repository_example():
+    """The batch of the module's README, as it stands there."""
+    text = (REPOSITORY / "PETDiffusion" / "README.md").read_text(encoding="utf-8")
+    return text.split("```python\n", 1)[1].split("```", 1)[0]

@@ -2,43 +2,14 @@
 
 import json
 import shutil
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-import qt
 import slicer
-from driving import click, until
+from driving import Stalls, click, until
 from files import loadDicomSeries, matrixOf
 
 LONGEST_STALL_S = 0.2
-
-
-@pytest.fixture
-def stalls(application):
-    """The gaps between the ticks of a 10 ms timer, in seconds: how long the event loop did not turn.
-
-    The time for which other programs kept this thread waiting for a processor is not counted.
-    """
-    gaps, last = [], [time.monotonic() - kept_waiting()]
-
-    def tick(*_arguments):
-        now = time.monotonic() - kept_waiting()
-        gaps.append(now - last[0])
-        last[0] = now
-
-    timer = qt.QTimer()
-    timer.timeout.connect(tick)
-    timer.start(10)
-    yield gaps
-    timer.stop()
-
-
-def kept_waiting():
-    """Seconds for which this thread was ready to run and had no processor; 0 where the system does not say."""
-    statistics = Path("/proc/thread-self/schedstat")
-    return int(statistics.read_text().split()[1]) / 1e9 if statistics.exists() else 0.0
 
 
 def test_denoise_a_small_volume_with_clicks(panel, volume):
@@ -76,18 +47,16 @@ def pelvis(shared_data, tmp_path):
     return folder
 
 
-def test_the_whole_path_on_a_patient_from_dicom(panel, pelvis, stalls):
+def test_the_whole_path_on_a_patient_from_dicom(panel, pelvis):
     volume = loadDicomSeries(pelvis, "PT WB FDG")
     panel._parameterNode.inputVolume = volume
     until(lambda: "SUVbw" in panel.ui.unitLabel.text, seconds=60)
     assert panel.ui.unitLabel.text == "SUVbw from DICOM: 71 kg, 389 MBq, 45 min"
     panel._parameterNode.model, panel._parameterNode.preset = "untrained", "fast"
 
-    stalls.clear()
-    click(panel.ui.applyButton)
-    until(lambda: not panel.logic.job, seconds=280)
-    until(lambda: len(stalls) > 10)
-    stalled = max(stalls)
+    with Stalls() as stalls:
+        click(panel.ui.applyButton)
+        until(lambda: not panel.logic.job, seconds=280)
 
     denoised = panel._parameterNode.denoisedVolume
     assert panel.ui.statusLabel.text == "Done: 'PT WB FDG denoised'."
@@ -96,4 +65,4 @@ def test_the_whole_path_on_a_patient_from_dicom(panel, pelvis, stalls):
     assert after.shape == before.shape
     assert after.sum() == pytest.approx(before.sum() * 2.42903e-4, rel=0.05)
     assert json.loads(slicer.util.getNode("PT WB FDG PETDiffusion manifest").GetText())
-    assert stalled < LONGEST_STALL_S
+    assert stalls.longest() < LONGEST_STALL_S

@@ -111,7 +111,7 @@ def test_an_engine_that_dies_says_its_last_words(run_with, panel):
 
 @pytest.mark.parametrize(
     "garbage",
-    ["b'\\xff\\xfe{\"event\"\\n{}\\n[1]\\n{\"event\": 7}\\nnull\\n'", "b'{\"event\": \"result\", \"outputs\": 3}\\n'"],
+    ['b\'\\xff\\xfe{"event"\\n{}\\n[1]\\n{"event": 7}\\nnull\\n\'', 'b\'{"event": "result", "outputs": 3}\\n\''],
 )
 def test_garbage_is_a_message(run_with, panel, garbage):
     run_with(f"sys.stdout.buffer.write({garbage})")
@@ -160,7 +160,7 @@ def test_the_volume_deleted_while_the_job_runs(run_with, panel, volume, pid_file
     slicer.mrmlScene.RemoveNode(volume)
     until(lambda: panel.logic.job is None)
     assert panel.ui.statusLabel.text == "'PET' was removed from the scene, so the job was stopped."
-    assert not is_running(pid_file)
+    until(lambda: not is_running(pid_file), seconds=3)
 
 
 @pytest.mark.parametrize("lines", [SLOW, DEAF], ids=["listens", "deaf"])
@@ -168,7 +168,8 @@ def test_closing_the_scene_ends_the_job(run_with, panel, pid_file, lines):
     run_with(lines.format(fraction=0.2))
     until(lambda: panel.ui.progressBar.value >= 18)
     slicer.mrmlScene.Clear(0)
-    assert panel.logic.job is None and not is_running(pid_file)
+    assert panel.logic.job is None
+    until(lambda: not is_running(pid_file), seconds=3)
     assert panel.ui.statusLabel.text == "The scene was closed, so the job was stopped."
     assert panel._parameterNode.inputVolume is None
 
@@ -177,7 +178,7 @@ def test_reloading_the_module_ends_the_job(run_with, panel, pid_file):
     run_with(DEAF.format(fraction=0.2))
     until(lambda: panel.ui.progressBar.value >= 18)
     slicer.util.reloadScriptedModule("PETDiffusion")
-    assert not is_running(pid_file)
+    until(lambda: not is_running(pid_file), seconds=3)
     slicer.modules.PETDiffusionWidget.cleanup()
 
 
@@ -185,7 +186,7 @@ def test_quitting_ends_the_job(run_with, panel, pid_file, application):
     run_with(DEAF.format(fraction=0.2))
     until(lambda: panel.ui.progressBar.value >= 18)
     application.aboutToQuit.emit()
-    assert not is_running(pid_file)
+    until(lambda: not is_running(pid_file), seconds=3)
     until(lambda: panel.logic.job is None)
 
 

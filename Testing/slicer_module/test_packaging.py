@@ -15,7 +15,11 @@ SCRIPTED_MODULES = Path("lib", "Slicer-5.13", "qt-scripted-modules")
 def installed(tmp_path_factory):
     """The folder of scripted modules after configuring and installing with the stand-in for Slicer's CMake package."""
     build, prefix = tmp_path_factory.mktemp("build"), tmp_path_factory.mktemp("install")
-    options = [f"-DSlicer_DIR={Path(__file__).parent / 'cmake'}", f"-DCMAKE_INSTALL_PREFIX={prefix}", "-DBUILD_TESTING=ON"]
+    options = [
+        f"-DSlicer_DIR={Path(__file__).parent / 'cmake'}",
+        f"-DCMAKE_INSTALL_PREFIX={prefix}",
+        "-DBUILD_TESTING=ON",
+    ]
     for arguments in (["-S", str(REPOSITORY), "-B", str(build), *options], ["--install", str(build)]):
         done = subprocess.run(["cmake", *arguments], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
