@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from PETDiffusionLib.methods.denoise import PRESETS
 from PETDiffusionLib.simulation import PHANTOMS
 from PETDiffusionLib.volumes import read_volume, write_volume
 
@@ -80,6 +81,11 @@ def test_denoise_of_activity_needs_and_takes_the_patients_facts(denoise, small_p
 def test_denoise_on_the_models_grid(denoise, small_pet: Path) -> None:
     assert denoise("out.nrrd", "--grid", "model").returncode == 0
     assert read_volume(small_pet.with_name("out.nrrd")).voxel_size_mm == pytest.approx((1.65, 1.65, 1.65))
+
+
+def test_the_presets_offered_are_those_of_the_method(petdiffusion) -> None:
+    said = petdiffusion("denoise", "--help").stdout
+    assert "{" + ",".join(PRESETS) + "}" in said
 
 
 def test_simulate_help_names_every_phantom(petdiffusion) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
+import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -238,15 +239,16 @@ def test_a_job_that_cannot_be_read_is_an_error_event(folder: Path, engine_enviro
     assert done.returncode == 2 and events_of(done.stdout)[-1]["code"] == "bad-job"
 
 
+def on_the_command_line(preset: str) -> list[str]:
+    """The beginning of a command `petdiffusion denoise ...` in which the fake method does what the preset says."""
+    code = "import sys, engine_with_fake_method as engine; engine.DESCRIPTION['default_preset'] = sys.argv.pop(1); "
+    return [sys.executable, "-c", code + "engine.use_fake_method(); sys.exit(engine.main())", preset, "denoise"]
+
+
 @posix_only
 def test_ctrl_c_on_the_command_line_says_so(folder: Path, engine_environment: dict[str, str]) -> None:
-    arguments = ["denoise", folder / "Müller.nii.gz", folder / "out.nii.gz"]
-    slow = (
-        "import engine_with_fake_method as e; e.DESCRIPTION['default_preset'] = 'slow'; e.use_fake_method(); e.main()"
-    )
-    code = slow.replace("e.main()", "import sys; sys.exit(e.main())")
     job = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
+        [*on_the_command_line("slow"), folder / "Müller.nii.gz", folder / "out.nii.gz"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -255,8 +257,31 @@ def test_ctrl_c_on_the_command_line_says_so(folder: Path, engine_environment: di
     )
     assert job.stderr is not None
     while "Copying" not in job.stderr.readline():
-        time.sleep(0.01)
+        pass
     job.send_signal(signal.SIGINT)
     _, errors = job.communicate(timeout=20)
     assert job.returncode == 130 and "Stopped; nothing was written." in errors and "Traceback" not in errors
     assert names_in(folder) == {"Müller.nii.gz"}
+
+
+@posix_only
+def test_a_terminal_sees_a_bar_with_the_time_left(folder: Path, engine_environment: dict[str, str]) -> None:
+    import fcntl
+    import termios
+
+    terminal, side_of_job = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    job = subprocess.Popen(
+        [*on_the_command_line("slow"), folder / "Müller.nii.gz", folder / "out.nii.gz"],
+        stdout=subprocess.DEVNULL,
+        stderr=side_of_job,
+        env={**engine_environment, "TERM": "xterm"},
+        cwd=Path(__file__).parent,
+    )
+    os.close(side_of_job)
+    seen = b""
+    while not re.search(rb"Copying +\d+ % \|.*\d:\d\d left", seen):
+        seen += os.read(terminal, 4096)
+    job.send_signal(signal.SIGINT)
+    assert job.wait(timeout=20) == 130
+    os.close(terminal)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import signal
+import sys
 import warnings
 from collections.abc import Sequence
 
@@ -30,6 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0, 2 (something the user can mend), 130 (stopped) or 1 (a fault of this program)."""
     arguments = build_parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal cannot show
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.formatwarning = lambda message, *where, **line: f"Warning: {message}\n"
     try:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+BAR = "{desc} {percentage:3.0f} % |{bar}|"
+
 
 class TerminalReporter:
     """Progress, warnings and errors on standard error, results on standard output."""
@@ -28,7 +30,8 @@ class TerminalReporter:
             return
         bar = self._open_bar()
         bar.n = round(100 * fraction)
-        bar.set_postfix_str("" if seconds_left is None else f"{clock_time(seconds_left)} left")
+        bar.bar_format = BAR if seconds_left is None else f"{BAR} {clock_time(seconds_left)} left"
+        bar.refresh()
 
     def warning(self, code: str, message: str) -> None:
         self._say(f"Warning: {message}")
@@ -54,7 +57,7 @@ class TerminalReporter:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=100, bar_format="{desc} {percentage:3.0f} % |{bar}| {postfix}", leave=False)
+            self._bar = tqdm(total=100, bar_format=BAR, leave=False)
         return self._bar
 
     def _close_bar(self) -> None:

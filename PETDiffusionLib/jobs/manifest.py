@@ -42,13 +42,29 @@ def file_sha256(path: Path) -> str:
 
 
 def describe_input(path: Path) -> dict[str, Any]:
-    """Name and sha256 of an input. A folder's hash is that of its files' names and hashes, in order of name."""
-    if not path.is_dir():
+    """Name and sha256 of an input; of several files it is the hash of their names and hashes, in order of name."""
+    files = _files_of(path)
+    if files == [path]:
         return {"name": path.name, "sha256": file_sha256(path)}
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    listing = "".join(f"{file_sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
+    folder = path if path.is_dir() else path.parent
+    listing = "".join(f"{file_sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in files)
     digest = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
     return {"name": path.resolve().name, "files": len(files), "sha256": digest}
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The files an input is read from: those of a folder or beside a DICOM slice, a detached header and its data."""
+    from PETDiffusionLib.volumes.headers import is_dicom_file
+
+    if path.is_dir():
+        found = path.rglob("*")
+    elif is_dicom_file(path):
+        found = path.parent.iterdir()
+    elif path.suffix.lower() in (".mhd", ".nhdr"):
+        found = (file for file in path.parent.iterdir() if file.stem == path.stem)
+    else:
+        return [path]
+    return sorted(file for file in found if file.is_file() and not file.name.startswith("."))
 
 
 def make_manifest(

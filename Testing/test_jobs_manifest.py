@@ -1,0 +1,50 @@
+"""The hash of an input covers every file that the input is read from, and nothing but names and contents."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from PETDiffusionLib.jobs.manifest import describe_input, package_versions
+from PETDiffusionLib.volumes import read_volume, write_volume
+
+
+def test_a_file_has_its_own_hash(small_pet: Path) -> None:
+    expected = {"name": "pet.nrrd", "sha256": hashlib.sha256(small_pet.read_bytes()).hexdigest()}
+    assert describe_input(small_pet) == expected
+
+
+def test_a_folder_has_one_hash_that_follows_names_and_contents(tmp_path: Path) -> None:
+    first, second = tmp_path / "a" / "series", tmp_path / "b" / "series"
+    first.mkdir(parents=True)
+    for number in range(3):
+        (first / f"{number}.dcm").write_bytes(bytes([number]))
+    shutil.copytree(first, second)
+    assert describe_input(first) == describe_input(second) and describe_input(first)["files"] == 3
+    (second / "2.dcm").write_bytes(b"x")
+    assert describe_input(first)["sha256"] != describe_input(second)["sha256"]
+
+
+def test_a_detached_headers_hash_covers_its_data(small_pet: Path) -> None:
+    write_volume(read_volume(small_pet), small_pet.with_name("detached.mhd"))
+    before = describe_input(small_pet.with_name("detached.mhd"))
+    data = next(small_pet.parent.glob("detached.*raw"))
+    data.write_bytes(data.read_bytes()[::-1])
+    assert describe_input(small_pet.with_name("detached.mhd")) != before and before["files"] == 2
+
+
+def test_one_slice_stands_for_its_series(shared_data: Path, tmp_path: Path) -> None:
+    slices = sorted((shared_data / "wb_fdg_ge_STS_001").rglob("*.dcm"))[:3]
+    if len(slices) < 3:
+        pytest.skip("the DICOM series is not there")
+    for path in slices:
+        shutil.copy(path, tmp_path)
+    assert describe_input(tmp_path / slices[0].name)["files"] == 3
+
+
+def test_a_package_that_is_not_installed_has_no_version() -> None:
+    versions = package_versions(("numpy", "surely-not-installed-package"))
+    assert versions["numpy"] and versions["surely-not-installed-package"] is None
