@@ -9,7 +9,6 @@ PYTHON ?= python3
 # README). Any release from 2.2 on will do: make demo TORCH=torch.
 TORCH ?= torch==2.13.0
 
-DRF ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 PETDIFFUSION := $(BIN)/petdiffusion
@@ -20,7 +19,7 @@ demo: demo/comparison.png
 	@echo "Look at demo/comparison.png: low dose, denoised, truth, difference and uncertainty."
 
 demo/study/study.json: | $(VENV)/.engine
-	$(PETDIFFUSION) simulate demo/study --phantom body --drf $(DRF) --seed 1 --overwrite
+	$(PETDIFFUSION) simulate demo/study --phantom body --drf 10 --seed 1 --overwrite
 
 demo/denoised.nii.gz: demo/study/study.json
 	$(PETDIFFUSION) denoise demo/study/low_dose.nii.gz $@ --samples 4 --uncertainty demo/uncertainty.nii.gz --overwrite
