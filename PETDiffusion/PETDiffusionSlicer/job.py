@@ -10,7 +10,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import qt
 import slicer
 import vtk
@@ -18,6 +17,7 @@ from slicer.i18n import tr as _
 
 from . import results, units
 from .engine import Cancelled, EngineError
+from .regions import regionLayers, rowsOf
 
 INPUT_FILE = "input.nrrd"
 ENGINE_SHARE = 0.94  # of the progress bar; the rest is for the table and the nodes
@@ -163,37 +163,22 @@ class Job:
         """The engine's figures per region, [] where it could not make them: the volumes matter more than the table."""
         self._report(_("Comparing SUV before and after"), ENGINE_SHARE)
         yield
-        names = yield from self._writeRegions(folder / "regions.nrrd")
-        figures = folder / "figures.json"
+        request, rows, figures = self.request, [], folder / "figures.json"
+        layers = yield from regionLayers(request.inputVolume, request.segmentation)
         options = ["--unit", "suv", "--labels", str(folder / "regions.nrrd"), "--json", str(figures)]
-        try:
-            yield ["evaluate", str(folder / INPUT_FILE), str(folder / "image.nrrd"), *options]
-        except Cancelled:
-            raise
-        except EngineError as error:
-            self._log(_("The table of SUV could not be made: {reason}").format(reason=error))
-            return []
-        report = json.loads(figures.read_text(encoding="utf-8"))
-        rows = [{**row, "name": names[row["label"]]} for row in report["labels"]]
-        if self.request.segmentation is None:
-            # Outside the body there is no uptake to average, but maximum and peak are the volume's.
-            rows[0] |= {"volume_ml": report["body"]["volume_ml"], "suvmean": report["body"]["suvmean"]}
+        for labels, names in layers:
+            results.writeVolume(labels, request.inputVolume, folder / "regions.nrrd")
+            yield
+            try:
+                yield ["evaluate", str(folder / INPUT_FILE), str(folder / "image.nrrd"), *options]
+            except Cancelled:
+                raise
+            except EngineError as error:
+                self._log(_("The table of SUV could not be made: {reason}").format(reason=error))
+                return []
+            report = json.loads(figures.read_text(encoding="utf-8"))
+            rows += rowsOf(report, names, isWholeBody=request.segmentation is None)
         return rows
-
-    def _writeRegions(self, path):
-        """Write the regions as labels, and return their names: the segments, or one region of all voxels."""
-        volume, segmentation = self.request.inputVolume, self.request.segmentation
-        labels = np.zeros(slicer.util.arrayFromVolume(volume).shape, np.int16)
-        names = {1: _("Whole body")}
-        if segmentation is None:
-            labels[:] = 1
-        else:
-            for label, (name, mask) in enumerate(results.segmentArrays(segmentation, volume), start=1):
-                labels[mask] = label
-                names[label] = name
-                yield
-        results.writeVolume(labels, volume, path)
-        return names
 
     def _makeNodes(self, result, before, factor, rows):
         """Read what the engine wrote and make the nodes, with turns for the event loop in between."""

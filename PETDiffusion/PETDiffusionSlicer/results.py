@@ -76,14 +76,6 @@ def readVolume(path):
     return node
 
 
-def segmentArrays(segmentationNode, geometryNode):
-    """(name, mask [k, j, i] on the node's grid) of every segment."""
-    segmentation = segmentationNode.GetSegmentation()
-    for segmentId in segmentation.GetSegmentIDs():
-        mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, geometryNode)
-        yield segmentation.GetSegment(segmentId).GetName(), mask != 0
-
-
 def place(targetNode, resultNode, inputNode, name):
     """Give a result's voxels to the target node (a new one where None), on the input's geometry and beside it.
 
