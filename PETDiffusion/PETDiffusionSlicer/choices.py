@@ -20,6 +20,7 @@ class ChoiceBox:
         """Offer choices; a parameter that is none of them becomes the default, or the first."""
         choices = list(choices)
         if [identifier for identifier, _title in choices] == self._identifiers:
+            self.update()
             return
         self._identifiers = [identifier for identifier, _title in choices]
         blocked = self.comboBox.blockSignals(True)

@@ -23,7 +23,7 @@ def test_denoise_a_small_volume_with_clicks(panel, volume):
 
     click(panel.ui.applyButton)
     assert panel.ui.applyButton.text == "Cancel"
-    until(lambda: not panel.logic.job, seconds=60)
+    until(lambda: not panel.logic.job, seconds=280)
 
     node = panel._parameterNode
     assert panel.ui.statusLabel.text == "Done: 'PET denoised'."
@@ -50,7 +50,7 @@ def pelvis(shared_data, tmp_path):
 def test_the_whole_path_on_a_patient_from_dicom(panel, pelvis):
     volume = loadDicomSeries(pelvis, "PT WB FDG")
     panel._parameterNode.inputVolume = volume
-    until(lambda: "SUVbw" in panel.ui.unitLabel.text, seconds=60)
+    until(lambda: "SUVbw" in panel.ui.unitLabel.text, seconds=120)
     assert panel.ui.unitLabel.text == "SUVbw from DICOM: 71 kg, 389 MBq, 45 min"
     panel._parameterNode.model, panel._parameterNode.preset = "untrained", "fast"
 

@@ -111,3 +111,8 @@ def test_every_widget_of_the_panel_that_is_chosen_from_has_a_tooltip(panel):
     named = [widget for widget in vars(panel.ui).values() if isinstance(widget, inside)]
     assert len(named) > 12
     assert [widget.objectName for widget in named if not widget.toolTip] == []
+
+
+def test_the_panel_follows_the_parameter_node(panel):
+    panel._parameterNode.preset, panel._parameterNode.samples = "fast", 3
+    assert panel.ui.presetSelector.currentText == "Fast" and panel.ui.samplesSpinBox.value == 3
