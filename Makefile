@@ -19,7 +19,7 @@ demo: demo/comparison.png
 	@echo "Look at demo/comparison.png: low dose, denoised, truth, difference and uncertainty."
 
 demo/study/study.json: | $(VENV)/.engine
-	$(PETDIFFUSION) simulate demo/study --phantom body --drf 10 --seed 1 --overwrite
+	$(PETDIFFUSION) simulate demo/study --phantom chest --drf 10 --seed 1 --overwrite
 
 demo/denoised.nii.gz: demo/study/study.json
 	$(PETDIFFUSION) denoise demo/study/low_dose.nii.gz $@ --samples 4 --uncertainty demo/uncertainty.nii.gz --overwrite
