@@ -48,7 +48,7 @@ class Stalls:
     """
 
     def __enter__(self):
-        self.gaps, self._last = [], self._now()
+        self.restart()
         self._timer = qt.QTimer()
         self._timer.timeout.connect(self._tick)
         self._timer.start(10)
@@ -56,6 +56,10 @@ class Stalls:
 
     def __exit__(self, *_exception):
         self._timer.stop()
+
+    def restart(self):
+        """Forget the gaps so far, with the one that lasts: the driver itself was busy."""
+        self.gaps, self._last = [], self._now()
 
     def longest(self):
         """The longest gap in seconds."""

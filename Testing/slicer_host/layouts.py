@@ -5,6 +5,7 @@ A view here is a label that shows the logic's output image; qMRMLSliceWidget's c
 
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import qt
 import slicer
 import vtk
@@ -55,7 +56,7 @@ class SliceWidget(QtWidgets.QWidget):
 
     def resizeEvent(self, event):
         super().resizeEvent(event)
-        self._logic.ResizeSliceNode(self._image.width, self._image.height)
+        self._logic.ResizeSliceNode(self.width, self.height - self._header.sizeHint().height())
 
     def render(self):
         background = slicer.mrmlScene.GetNodeByID(self.mrmlSliceCompositeNode().GetBackgroundVolumeID() or "")
@@ -66,7 +67,9 @@ class SliceWidget(QtWidgets.QWidget):
         connection.GetProducer().Update()
         image = connection.GetProducer().GetOutputDataObject(connection.GetIndex())
         width, height = image.GetDimensions()[:2]
-        pixels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1, :, :3].copy()
+        pixels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1]
+        opacity = pixels[..., 3:] / 255 if pixels.shape[-1] == 4 else 1.0  # nothing is there outside the volume
+        pixels = np.ascontiguousarray(pixels[..., :3] * opacity, dtype=np.uint8)
         picture = QtGui.QImage(pixels.data, width, height, 3 * width, QtGui.QImage.Format_RGB888)
         return self._image.setPixmap(QtGui.QPixmap.fromImage(picture))
 
@@ -100,6 +103,7 @@ class LayoutManager(qt.QObject):
         if description != self._shown:
             self._shown = description
             self._build(ElementTree.fromstring(description))
+            slicer.app.processEvents()  # the views get their sizes, so that slices can be fitted to them
 
     def sliceViewNames(self):
         return list(self._sliceWidgets)
