@@ -92,12 +92,13 @@ def denoise(
     progress = progress or (lambda stage, fraction: None)
     warn = warn or (lambda code, message: None)
     volume = Volume(sitk.Cast(image, sitk.sitkFloat32), "unknown")
+    given = np.maximum(volume.array, 0)
     chosen = _preset(preset)
     card = find_model(model)
     network, device_used = load_network(card, device)
     pair = _grid_pair(volume, card)
     progress("Resampling", 0.0)
-    y = torch.from_numpy(pair.to_model(np.maximum(volume.array, 0))[None, None]).clamp_(min=0)
+    y = torch.from_numpy(pair.to_model(given)[None, None]).clamp_(min=0)
     draws = samples or chosen.samples
     report = partial(progress, "Denoising")
     mean, sd, noise = restore(
@@ -105,7 +106,12 @@ def denoise(
     )
     _warn_outside_domain(volume, noise, card, warn)
     progress("Resampling", 1.0)
-    denoised, uncertainty = (_to_image(array.cpu().numpy(), volume, pair, grid) for array in (mean, sd))
+    arrays = [array.cpu().numpy() for array in (mean, sd)]
+    if grid == "input":
+        arrays = [np.maximum(pair.to_input(array), 0) for array in arrays]
+    # OSEM's total is known from all the counts, far better than any voxel: the denoised volume keeps it.
+    kept = (given if grid == "input" else y).sum() / max(float(arrays[0].sum()), 1e-12)
+    denoised, uncertainty = (_to_image(float(kept) * array, volume, pair, grid) for array in arrays)
     facts = {
         "model": card.id,
         "model_sha256": card.sha256,
@@ -132,8 +138,7 @@ def restore(
 ) -> tuple[torch.Tensor, torch.Tensor, NoiseScale]:
     """The mean and standard deviation over `draws` of x_0 given y [1, 1, z, y, x], both [z, y, x] on y's grid.
 
-    Var(x_0) = mean of the stated variances + variance of the means. The mean keeps the total activity of y: OSEM's
-    total is known from all the counts, far better than any voxel.
+    Var(x_0) = mean of the stated variances + variance of the means.
     """
     shape = y.shape[2:]
     y = padded_to_multiple(y)
@@ -153,7 +158,6 @@ def restore(
         total, square, variance = total + x0, square + x0.square(), variance + estimate[:, 1:]
     mean = total / draws
     sd = (variance / draws + (square / draws - mean.square()).clamp_min(0)).sqrt()
-    mean = mean * (y.sum() / mean.sum().clamp_min(1e-12))
     depth, height, width = shape
     return mean[0, 0, :depth, :height, :width], sd[0, 0, :depth, :height, :width], noise
 
@@ -255,9 +259,9 @@ def _ticker(progress: Callable[[float], None], total: int) -> Iterator[None]:
 
 
 def _to_image(array: np.ndarray, volume: Volume, pair: GridPair, grid: str) -> sitk.Image:
-    """An image of model-grid values [z, y, x]: on the input's grid bit for bit, or on the model's."""
+    """An image of values [z, y, x] with the input's geometry bit for bit, or that of the model's grid over it."""
     if grid == "input":
-        return volume.with_array(np.maximum(pair.to_input(array), 0)).image
+        return volume.with_array(array).image
     image = sitk.GetImageFromArray(array)
     image.SetDirection(volume.image.GetDirection())
     image.SetSpacing(pair.model_spacing_mm[::-1])

@@ -33,7 +33,7 @@ def make_case(seed: int, length_mm: float = 130.0) -> Case:
     phantom = _random_phantom(seed, length_mm, rng)
     doses = np.exp(rng.uniform(np.log(1 / 130), np.log(1.2), DOSES_PER_CASE))
     result = scan(phantom, random_scanner(rng), list(doses), rng)
-    box = _bounding_box(result.reference, margin=4)
+    box = bounding_box(result.reference, margin=4)
     return Case(result.reference[box], [volume[box] for volume in result.low_dose], result.voxel_size_mm)
 
 
@@ -46,7 +46,7 @@ def _random_phantom(seed: int, length_mm: float, rng: np.random.Generator) -> Ph
     return procedural_body(seed, tracer, top_mm, length_mm, lesions=int(rng.integers(0, 16)))
 
 
-def _bounding_box(volume: np.ndarray, margin: int) -> tuple[slice, ...]:
+def bounding_box(volume: np.ndarray, margin: int) -> tuple[slice, ...]:
     """The box of what is not air, in the plane; all planes are kept."""
     occupied = volume > 0.05 * volume.mean()
     slices = [slice(None)]

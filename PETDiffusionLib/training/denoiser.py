@@ -26,7 +26,8 @@ VOXEL_SIZE_MM = 1.65
 KAPPA = 0.5  # the bridge's width in local noise scales
 ONE_STEP_SHARE = 0.75  # how often t = 1, where `fast` works
 EMA_DECAY = 0.998
-VALIDATION_CASES = 16
+CROP = (48, 64, 64)
+VALIDATION_CASES, VALIDATION_CROPS = 16, 36
 
 
 def losses(
@@ -148,12 +149,8 @@ def train(arguments: argparse.Namespace) -> Trainer:
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
     data = Path(arguments.data or folder / "cases")
-    crop = (48, 64, 64)
-    source = CropSource(ensure_cases(data, range(TRAINING_SEED, TRAINING_SEED + arguments.cases)), crop, VOXEL_SIZE_MM)
-    held_out = CropSource(
-        ensure_cases(data, range(VALIDATION_SEED, VALIDATION_SEED + VALIDATION_CASES)), crop, VOXEL_SIZE_MM
-    )
-    validation = held_out.batch(36, np.random.default_rng(0))
+    source = _crops(data, TRAINING_SEED, arguments.cases)
+    validation = _crops(data, VALIDATION_SEED, VALIDATION_CASES).batch(VALIDATION_CROPS, np.random.default_rng(0))
     trainer = Trainer(arguments, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
@@ -163,6 +160,10 @@ def train(arguments: argparse.Namespace) -> Trainer:
     facts = training_facts(arguments, trainer.step, source)
     export(trainer.average.state_dict(), folder / "model", facts, KAPPA, VOXEL_SIZE_MM)
     return trainer
+
+
+def _crops(folder: Path, first_seed: int, count: int) -> CropSource:
+    return CropSource(ensure_cases(folder, range(first_seed, first_seed + count)), CROP, VOXEL_SIZE_MM)
 
 
 def _run_steps(trainer: Trainer, source: CropSource, validation: torch.Tensor, checkpoint: Path, curve: TextIO) -> None:

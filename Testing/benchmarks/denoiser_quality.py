@@ -1,0 +1,202 @@
+"""Quality against the classical denoisers, on bodies never seen: `python -m Testing.benchmarks.denoiser_quality`.
+
+Every row is one body, dose, noise realisation and method; rows are kept in a file and never made twice, so a run that
+was stopped goes on. `--table` prints the summary, `--card` writes it into the model's card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from PETDiffusionLib.evaluation import metrics
+from PETDiffusionLib.methods.denoise import BUNDLED_MODEL, PRESETS, denoise
+from PETDiffusionLib.models import find_model
+from Testing.benchmarks import baselines
+from Testing.benchmarks.bodies import DRFS, Body, Scanned, as_image, scanned, test_bodies, tuning_bodies
+
+LEAST_ORGAN_ML, LEAST_ORGAN_SUV = 4.0, 0.5
+LEAST_LESION_ML = 0.3
+CLASSICAL = ("gaussian", "nlm", "bm4d")
+METHODS = ("low dose", *CLASSICAL, *PRESETS)
+
+
+def main() -> None:
+    """Run what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=Path, default=Path("runs/denoiser_quality.jsonl"), help="where rows are kept")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--model", default=BUNDLED_MODEL)
+    parser.add_argument("--bodies", type=int, help="only the first so many bodies")
+    parser.add_argument("--realisations", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="only print the table of the rows there are")
+    parser.add_argument("--card", action="store_true", help="write the summary into the model's card")
+    arguments = parser.parse_args()
+    arguments.rows.parent.mkdir(parents=True, exist_ok=True)
+    if not arguments.table:
+        run(arguments)
+    rows = read_rows(arguments.rows)
+    print(table(rows))
+    if arguments.card:
+        write_card(arguments.model, rows)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Make the rows that are not in the file yet."""
+    done = {(row["body"], row["drf"], row["realisation"], row["method"]) for row in read_rows(arguments.rows)}
+    parameters = tuned(arguments.rows.with_suffix(".tuned.json")) if set(arguments.methods) & set(CLASSICAL) else {}
+    for body in test_bodies()[: arguments.bodies]:
+        study = None
+        for drf in DRFS:
+            for realisation in range(arguments.realisations):
+                for method in arguments.methods:
+                    if (body.name, drf, realisation, method) in done:
+                        continue
+                    study = study or scanned(body)
+                    row = measured(body, study, drf, realisation, method, parameters, arguments.model)
+                    with open(arguments.rows, "a", encoding="utf-8") as stream:
+                        stream.write(json.dumps(row) + "\n")
+
+
+def tuned(path: Path) -> dict[str, dict[str, Any]]:
+    """The classical methods' parameters by DRF, chosen on the tuning bodies, BM4D in its better form; kept in a file."""
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    missing = [drf for drf in DRFS if str(drf) not in found]
+    studies = [scanned(body, realisations=1) for body in tuning_bodies()] if missing else []
+    for drf in missing:
+        pairs = [(study.low_dose[drf, 0], study.reference, study.voxel_size_mm) for study in studies]
+        chosen = baselines.tuned_parameters(pairs)
+        forms = ("bm4d", "bm4d-correlated")
+        best = max(forms, key=lambda form: baselines.mean_psnr(form, chosen[form], pairs))
+        found[str(drf)] = {"gaussian": chosen["gaussian"], "nlm": chosen["nlm"], "bm4d": [best, chosen[best]]}
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"DRF {drf}: {found[str(drf)]}", flush=True)
+    return found
+
+
+def measured(
+    body: Body, study: Scanned, drf: int, realisation: int, method: str, parameters: dict, model: str
+) -> dict[str, Any]:
+    """Run one method on one volume and score it."""
+    low = study.low_dose[drf, realisation]
+    started = time.perf_counter()
+    uncertainty = None
+    if method == "low dose":
+        image = low
+    elif method in CLASSICAL:
+        choice = parameters[str(drf)][method]
+        name, value = choice if isinstance(choice, list) else (method, choice)
+        image = baselines.apply(name, low, study.voxel_size_mm, value)
+    else:
+        result = denoise(as_image(low, study.voxel_size_mm), preset=method, model=model, seed=realisation)
+        image, uncertainty = (array_of(i) for i in (result.image, result.uncertainty))
+    row = {"body": body.name, "drf": drf, "realisation": realisation, "method": method}
+    row["seconds"] = round(time.perf_counter() - started, 2)
+    return row | scores(study, image, uncertainty)
+
+
+def array_of(image: Any) -> np.ndarray:
+    """The image's values [z, y, x]."""
+    import SimpleITK as sitk
+
+    return sitk.GetArrayFromImage(image)
+
+
+def scores(study: Scanned, image: np.ndarray, uncertainty: np.ndarray | None) -> dict[str, Any]:
+    """The figures of one volume, in the body, against the noise-free reconstruction."""
+    body = metrics.body_mask(study.reference, study.voxel_size_mm)
+    millilitres = np.prod(study.voxel_size_mm) / 1000
+    figures: dict[str, Any] = {
+        "psnr": metrics.psnr(study.reference, image, body),
+        "ssim": metrics.ssim(study.reference, image, body),
+        "nrmse": metrics.nrmse(study.reference, image, body),
+        "organs": {},
+        "lesions": {},
+    }
+    for label, name in study.label_names.items():
+        region = study.labels == label
+        volume = region.sum() * millilitres
+        reference = metrics.suv_mean(study.reference, region) if region.any() else 0.0
+        if name.startswith("hot lesion") and volume >= LEAST_LESION_ML:
+            figures["lesions"][name] = metrics.recovery(study.reference, image, region)
+        elif "lesion" not in name and volume >= LEAST_ORGAN_ML and reference >= LEAST_ORGAN_SUV:
+            figures["organs"][name] = metrics.bias_percent(reference, metrics.suv_mean(image, region))
+    if uncertainty is not None:
+        figures["coverage"] = metrics.coverage(study.reference, image, uncertainty, body)
+        figures["error_correlation"] = metrics.error_correlation(study.reference, image, uncertainty, body)
+    return figures
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file, none where there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Means over bodies and realisations: {drf: {method: figures}}."""
+    groups: dict[tuple[int, str], list[dict]] = defaultdict(list)
+    for row in rows:
+        groups[row["drf"], row["method"]].append(row)
+    report: dict[str, dict[str, dict[str, float]]] = {}
+    for drf in DRFS:
+        for method in METHODS:
+            group = groups.get((drf, method))
+            if group:
+                report.setdefault(str(drf), {})[method] = _mean_figures(group)
+    return report
+
+
+def _mean_figures(group: list[dict[str, Any]]) -> dict[str, float]:
+    figures = {name: float(np.mean([row[name] for row in group])) for name in ("psnr", "ssim", "nrmse", "seconds")}
+    biases: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row in group:
+        for organ, value in row["organs"].items():
+            biases[row["body"], organ].append(value)
+    by_organ = np.abs([np.mean(values) for values in biases.values()])
+    figures["organ_bias"] = float(by_organ.mean())
+    figures["organs_within_3"] = float((by_organ <= 3).mean())
+    figures["lesion_recovery"] = float(np.mean([value for row in group for value in row["lesions"].values()]))
+    for name in ("coverage", "error_correlation"):
+        if name in group[0]:
+            figures[name] = float(np.mean([row[name] for row in group]))
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The summary as text."""
+    bodies, realisations = len({row["body"] for row in rows}), len({row["realisation"] for row in rows})
+    lines = [f"{bodies} bodies, {realisations} noise realisations; PSNR and SSIM at 10 SUV in the body, against the "]
+    lines[0] += "noise-free reconstruction"
+    lines.append("DRF  method      PSNR    SSIM   NRMSE  organ bias %  within 3 %  lesion SUVmax  coverage  corr.  s")
+    for drf, methods in summary(rows).items():
+        for method, f in methods.items():
+            said = f"{f['coverage']:9.3f} {f['error_correlation']:6.2f}" if "coverage" in f else " " * 16
+            lines.append(
+                f"{drf:>3}  {method:<10} {f['psnr']:6.2f}  {f['ssim']:.4f}  {f['nrmse']:.4f}  {f['organ_bias']:11.2f}"
+                f"  {f['organs_within_3']:10.2f}  {f['lesion_recovery']:13.3f} {said}  {f['seconds']:.1f}"
+            )
+    return "\n".join(lines)
+
+
+def write_card(model: str, rows: list[dict[str, Any]]) -> None:
+    """Put the summary into the card's figures."""
+    card = find_model(model)
+    document = card.to_json()
+    document["figures"]["quality"] = {
+        "what": table(rows).splitlines()[0],
+        "command": "python -m Testing.benchmarks.denoiser_quality --card",
+        "by_drf": summary(rows),
+    }
+    card.path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()

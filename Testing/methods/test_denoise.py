@@ -1,0 +1,141 @@
+"""The denoising method as a function on images: what it keeps, what it promises, what it refuses."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy.ndimage import gaussian_filter
+
+from PETDiffusionLib.errors import Cancelled, PETDiffusionError
+from PETDiffusionLib.methods.denoise import denoise
+
+SHAPE = (22, 30, 34)
+
+
+def pet(scale=1.0, shape=SHAPE, spacing=(4.0, 4.1, 3.2)):
+    """A warm body with a hot spot and noise as wide as a reconstruction's, on a turned and shifted grid."""
+    z, y, x = (np.linspace(-1, 1, n) for n in shape)
+    radius = np.sqrt(z[:, None, None] ** 2 + y[None, :, None] ** 2 + x[None, None, :] ** 2)
+    array = np.where(radius < 0.85, 2.0, 0.0)
+    array[shape[0] // 2 : shape[0] // 2 + 3, 12:15, 14:18] = 9.0
+    array *= np.random.default_rng(0).gamma(1, 1, shape)
+    array = gaussian_filter(array, 0.9)
+    image = sitk.GetImageFromArray((scale * array).astype(np.float32))
+    image.SetSpacing(spacing)
+    image.SetOrigin((-71.25, 13.0, 402.125))
+    image.SetDirection((0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    return image
+
+
+def values(image):
+    return sitk.GetArrayFromImage(image)
+
+
+def geometry(image):
+    return image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection()
+
+
+@pytest.fixture(scope="module")
+def result():
+    return denoise(pet(), preset="fast")
+
+
+def test_the_output_lies_on_the_inputs_grid_bit_for_bit(result):
+    assert geometry(result.image) == geometry(pet())
+    assert geometry(result.uncertainty) == geometry(pet())
+
+
+def test_values_are_never_negative_and_the_total_activity_is_kept(result):
+    assert values(result.image).min() >= 0
+    assert values(result.uncertainty).min() >= 0
+    assert values(result.image).sum() == pytest.approx(values(pet()).sum(), rel=1e-4)
+
+
+def test_noise_goes_and_the_hot_spot_stays(result):
+    before, after = values(pet()), values(result.image)
+    body = (slice(4, 8), slice(8, 22), slice(8, 26))
+    assert after[body].std() < 0.6 * before[body].std()
+    spot = (slice(11, 14), slice(12, 15), slice(14, 18))
+    assert after[spot].mean() > 0.85 * before[spot].mean()
+
+
+def test_the_result_is_linear_in_activity(result):
+    twice = denoise(pet(scale=20.0), preset="fast")
+    assert values(twice.image) == pytest.approx(20 * values(result.image), rel=1e-3, abs=1e-3)
+    assert values(twice.uncertainty) == pytest.approx(20 * values(result.uncertainty), rel=1e-3, abs=1e-3)
+
+
+def test_a_seed_repeats_and_another_differs():
+    first, again, other = (values(denoise(pet(), preset="balanced", samples=1, seed=s).image) for s in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_more_samples_are_nearer_to_each_other():
+    few = [values(denoise(pet(), preset="balanced", samples=1, seed=s).image) for s in (1, 2)]
+    many = [values(denoise(pet(), preset="balanced", samples=4, seed=s).image) for s in (1, 2)]
+    assert np.abs(many[0] - many[1]).mean() < 0.8 * np.abs(few[0] - few[1]).mean()
+
+
+def test_the_windows_do_not_change_the_result(monkeypatch, result):
+    import PETDiffusionLib.methods.denoise as method
+
+    monkeypatch.setattr(method, "WINDOW", (48, 56, 64))
+    windowed = values(denoise(pet(), preset="fast").image)
+    whole = values(result.image)
+    assert np.abs(windowed - whole).mean() < 0.01 * whole.mean()
+    assert np.abs(windowed - whole).max() < 0.1 * whole.max()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 2), (5, 40, 7)])
+def test_volumes_smaller_than_a_window_work(shape):
+    image = sitk.GetImageFromArray(np.random.default_rng(0).random(shape).astype(np.float32))
+    image.SetSpacing((2.0, 2.0, 5.0))
+    assert geometry(denoise(image, preset="fast").image) == geometry(image)
+
+
+def test_the_models_grid_has_cubic_voxels_and_the_same_centre():
+    result = denoise(pet(), preset="fast", grid="model")
+    assert result.image.GetSpacing() == (1.65, 1.65, 1.65)
+
+    def centre(image):
+        return image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()])
+
+    assert centre(result.image) == pytest.approx(centre(pet()), abs=1e-6)
+
+
+def test_the_facts_say_what_was_done(result):
+    assert result.facts["preset"] == "fast"
+    assert result.facts["steps"] == 1
+    assert len(result.facts["model_sha256"]) == 64
+
+
+def test_progress_rises_to_one_and_can_cancel():
+    seen = []
+    denoise(pet(), preset="fast", progress=lambda stage, fraction: seen.append((stage, fraction)))
+    denoising = [fraction for stage, fraction in seen if stage == "Denoising"]
+    assert denoising == sorted(denoising)
+    assert denoising[-1] == 1
+
+    def cancel(stage, fraction):
+        if stage == "Denoising":
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        denoise(pet(), progress=cancel)
+
+
+def test_a_volume_far_from_the_training_is_said_to_be():
+    warnings = []
+    coarse = pet(spacing=(9.0, 9.0, 9.0))
+    denoise(coarse, preset="fast", warn=lambda code, message: warnings.append(code))
+    assert "voxel-size" in warnings
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [({"preset": "x"}, "no-preset"), ({"model": "x"}, "no-model"), ({"device": "x"}, "no-device")],
+)
+def test_what_is_not_there_is_refused(options, code):
+    with pytest.raises(PETDiffusionError) as caught:
+        denoise(pet(), **options)
+    assert caught.value.code == code

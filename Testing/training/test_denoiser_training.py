@@ -1,0 +1,90 @@
+"""Training the denoiser: it learns, it resumes on the same curve, and it ends in a model that loads."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import PETDiffusionLib.training.denoiser as training
+from PETDiffusionLib.models import ModelCard, load_weights
+from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED, Case, load_case, make_case, save_case
+from PETDiffusionLib.training.crops import CropSource
+
+
+def synthetic_case(seed):
+    """A blob with noise: quick to make, and with something to learn."""
+    rng = np.random.default_rng(seed)
+    z, y, x = np.indices((24, 26, 28)) - 13.0
+    reference = (3 * np.exp(-(z**2 + y**2 + x**2) / 80)).astype(np.float32)
+    low_dose = [(reference * rng.gamma(4, 1 / 4, reference.shape)).astype(np.float32) for _ in range(2)]
+    return Case(reference, low_dose, (4.0, 4.0, 4.0))
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    for seed in (TRAINING_SEED, VALIDATION_SEED):
+        save_case(synthetic_case(seed), folder / f"case_{seed:06d}.npz")
+    monkeypatch.setattr(training, "VALIDATION_CASES", 1)
+    monkeypatch.setattr(training, "CROP", (16, 16, 16))
+    monkeypatch.setattr(training, "VALIDATION_CROPS", 3)
+    return folder
+
+
+def arguments(data, out, steps):
+    return argparse.Namespace(out=str(out), data=str(data), cases=1, steps=steps, batch=2, rate=2e-3, every=2, seed=0)
+
+
+def test_the_loss_falls(data, tmp_path):
+    trainer = training.train(arguments(data, tmp_path / "run", 24))
+    curve = [json.loads(line) for line in (tmp_path / "run" / "curve.jsonl").read_text().splitlines()]
+    assert trainer.step == 24
+    assert np.mean([row["squared"] for row in curve[-4:]]) < 0.8 * np.mean([row["squared"] for row in curve[:2]])
+
+
+def test_a_stopped_training_goes_on_along_the_same_curve(data, tmp_path, monkeypatch):
+    whole = training.train(arguments(data, tmp_path / "whole", 8))
+    original = training.Trainer.save
+
+    def stop_at_four(self, path):
+        original(self, path)
+        if self.step == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Trainer, "save", stop_at_four)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(arguments(data, tmp_path / "parts", 8))
+    resumed = training.train(arguments(data, tmp_path / "parts", 8))
+    for left, right in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
+        assert torch.allclose(left, right, atol=1e-6)
+
+
+def test_the_end_is_a_model_with_a_card(data, tmp_path):
+    training.train(arguments(data, tmp_path / "run", 2))
+    card = ModelCard.load(next((tmp_path / "run" / "model").glob("*.json")))
+    assert card.training["steps"] == 2
+    assert "--seed 0" in card.training["command"]
+    assert set(load_weights(card)) == set(training.ResidualUNet3D().state_dict())
+
+
+def test_a_case_is_the_same_from_its_seed_and_survives_its_file(tmp_path):
+    case = make_case(123, length_mm=30)
+    again = make_case(123, length_mm=30)
+    assert np.array_equal(case.low_dose[0], again.low_dose[0])
+    save_case(case, tmp_path / "case.npz")
+    loaded = load_case(tmp_path / "case.npz")
+    assert loaded.reference == pytest.approx(case.reference, rel=1e-3, abs=1e-4)
+    assert loaded.voxel_size_mm == case.voxel_size_mm
+
+
+def test_crops_pair_the_same_place(data):
+    source = CropSource(sorted(data.glob("*.npz")), (16, 16, 16), 1.65)
+    crops = source.batch(4, np.random.default_rng(0))
+    assert crops.shape == (4, 2, 16, 16, 16)
+    assert float(crops.min()) >= 0
+    smooth = torch.nn.functional.avg_pool3d(crops, 8)
+    assert float(torch.corrcoef(torch.stack([smooth[:, 0].ravel(), smooth[:, 1].ravel()]))[0, 1]) > 0.8
