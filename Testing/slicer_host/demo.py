@@ -86,9 +86,8 @@ def clickThrough(window, panel, folder):
         picture("during")
         stalls.restart()
         until(lambda: not panel.logic.job, seconds=3600)
-        print(
-            f"{panel.ui.statusLabel.text} {time.monotonic() - started:.0f} s, longest stall {max(longest, stalls.longest()):.3f} s"
-        )
+        seconds, longest = time.monotonic() - started, max(longest, stalls.longest())
+        print(f"{panel.ui.statusLabel.text} {seconds:.0f} s, longest stall {longest:.3f} s")
     settled = time.monotonic() + 1  # the views draw themselves a moment later
     until(lambda: time.monotonic() > settled)
     picture("after")
