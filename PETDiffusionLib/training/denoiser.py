@@ -17,6 +17,7 @@ import torch
 from PETDiffusionLib.diffusion.noise_level import noise_scale
 from PETDiffusionLib.diffusion.preconditioning import ResidualDenoiser, make_condition
 from PETDiffusionLib.diffusion.residual import diffused
+from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED, ensure_cases
 from PETDiffusionLib.training.crops import CropSource
@@ -92,7 +93,10 @@ class Trainer:
     def __init__(self, arguments: argparse.Namespace, device: torch.device) -> None:
         torch.manual_seed(arguments.seed)
         self.arguments, self.device = arguments, device
-        network = ResidualUNet3D().to(memory_format=torch.channels_last_3d).to(device)  # type: ignore[call-overload]
+        network = ResidualUNet3D()
+        if arguments.start:
+            network.load_state_dict(load_weights(find_model(arguments.start)))
+        network = network.to(memory_format=torch.channels_last_3d).to(device)  # type: ignore[call-overload]
         self.network, self.average = network, copy.deepcopy(network).eval()
         self.optimiser = torch.optim.AdamW(
             network.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-4
@@ -195,6 +199,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=1e-3, help="the highest learning rate")
     parser.add_argument("--every", type=int, default=200, help="steps between validations and checkpoints")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", metavar="MODEL", help="start from the weights of this model instead of from nothing")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

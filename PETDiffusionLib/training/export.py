@@ -62,6 +62,7 @@ def training_facts(arguments: argparse.Namespace, steps: int, source: CropSource
     levels = [float(noise_scale(crop[None, :1], source.voxel_size_mm).level) for crop in crops]
     sizes = [size for _, _, spacing in source.cases for size in spacing]
     command = f"petdiffusion train denoiser OUT --cases {arguments.cases} --steps {arguments.steps}"
+    command += f" --start {arguments.start}" if arguments.start else ""
     return {
         "tracers": ["FDG-like", "DOTATATE-like", "amyloid-negative-like", "random uptake"],
         "dose_range": [0.008, 1.2],

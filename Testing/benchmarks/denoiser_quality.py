@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def tuned(path: Path) -> dict[str, dict[str, Any]]:
-    """The classical methods' parameters by DRF, chosen on the tuning bodies, BM4D in its better form; kept in a file."""
+    """The classical parameters by DRF, chosen on the tuning bodies, BM4D in its better form; kept in a file."""
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     missing = [drf for drf in DRFS if str(drf) not in found]
     studies = [scanned(body, realisations=1) for body in tuning_bodies()] if missing else []

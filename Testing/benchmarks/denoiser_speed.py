@@ -1,7 +1,7 @@
 """Speed of a whole body on this machine: `python -m Testing.benchmarks.denoiser_speed`.
 
-`fast` on 192 x 288 x 520 voxels of 1.65 mm as a command, wall-clock and peak memory, beside non-local means and BM4D on a
-crop of the same volume in the same run, scaled by the voxels; and how near the network comes to what the machine's
+`fast` on 192 x 288 x 520 voxels of 1.65 mm as a command, wall-clock and peak memory, beside non-local means and BM4D on
+a crop of the same volume in the same run, scaled by the voxels; and how near the network comes to what the machine's
 convolutions reach.
 """
 

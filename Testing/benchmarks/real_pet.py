@@ -1,7 +1,7 @@
 """Measured PET: `python -m Testing.benchmarks.real_pet OUT`. Needs shared/data beside the checkout.
 
-A whole-body FDG study from its DICOM folder (liver noise, tumour SUV before and after, the picture), and twenty FDG crops
-around tumours. There is no truth here: what counts is that noise goes and the tumours' SUV stay.
+A whole-body FDG study from its DICOM folder (liver noise, tumour SUV before and after, the picture), and twenty FDG
+crops around tumours. There is no truth here: what counts is that noise goes and the tumours' SUV stay.
 """
 
 from __future__ import annotations

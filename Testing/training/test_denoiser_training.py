@@ -35,7 +35,9 @@ def data(tmp_path, monkeypatch):
 
 
 def arguments(data, out, steps):
-    return argparse.Namespace(out=str(out), data=str(data), cases=1, steps=steps, batch=2, rate=2e-3, every=2, seed=0)
+    return argparse.Namespace(
+        out=str(out), data=str(data), cases=1, steps=steps, batch=2, rate=2e-3, every=2, seed=0, start=None
+    )
 
 
 def test_the_loss_falls(data, tmp_path):
@@ -88,3 +90,12 @@ def test_crops_pair_the_same_place(data):
     assert float(crops.min()) >= 0
     smooth = torch.nn.functional.avg_pool3d(crops, 8)
     assert float(torch.corrcoef(torch.stack([smooth[:, 0].ravel(), smooth[:, 1].ravel()]))[0, 1]) > 0.8
+
+
+def test_a_training_can_start_from_a_model(data, tmp_path):
+    first = training.train(arguments(data, tmp_path / "first", 2))
+    options = arguments(data, tmp_path / "second", 2)
+    options.start = str(next((tmp_path / "first" / "model").glob("*.json")))
+    trainer = training.Trainer(options, torch.device("cpu"))
+    for left, right in zip(first.average.parameters(), trainer.network.parameters(), strict=True):
+        assert torch.allclose(left, right, atol=1e-3)
