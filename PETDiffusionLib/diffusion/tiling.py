@@ -42,7 +42,7 @@ def _cut(occupied: np.ndarray, box: Box, axis: int, size: int, overlap: int, mul
     for piece in range(pieces):
         start = first + piece * step
         stop = min(last, start + step + overlap)
-        if stop > start:
+        if piece == 0 or start + overlap < last:  # else the piece before reaches the end already
             yield tuple(slice(start, stop) if a == axis else box[a] for a in range(3))
 
 
