@@ -19,7 +19,6 @@ demo: demo/comparison.png
 	@echo "Look at demo/comparison.png: low dose, denoised, truth, difference and uncertainty."
 
 demo/study/study.json: | $(VENV)/.engine
-	mkdir -p demo
 	$(PETDIFFUSION) simulate demo/study --phantom chest --drf 10 --seed 1 --overwrite
 
 demo/denoised.nii.gz: demo/study/study.json

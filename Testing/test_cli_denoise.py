@@ -94,16 +94,16 @@ def test_simulate_help_names_every_phantom(petdiffusion) -> None:
 
 
 def test_simulate_makes_a_whole_study_or_none(petdiffusion, tmp_path: Path) -> None:
-    arguments = ("simulate", "study", "--phantom", "shapes", "--scanner", "long-3.3", "--drf", 20, "--seed", 4)
+    arguments = ("simulate", "new/study", "--phantom", "shapes", "--scanner", "long-3.3", "--drf", 20, "--seed", 4)
     done = petdiffusion(*arguments)
     assert done.returncode == 0, done.stderr
     files = {"study.json", "low_dose.nii.gz", "reference.nii.gz", "phantom.nii.gz", "labels.nii.gz"}
-    assert {path.name for path in (tmp_path / "study").iterdir()} == files
-    low, reference = (read_volume(tmp_path / "study" / f"{name}.nii.gz") for name in ("low_dose", "reference"))
+    assert {path.name for path in (tmp_path / "new" / "study").iterdir()} == files
+    low, reference = (read_volume(tmp_path / "new" / "study" / f"{name}.nii.gz") for name in ("low_dose", "reference"))
     assert low.unit == "suvbw" and low.image.GetSize() == reference.image.GetSize()
     assert 0 < np.abs(low.array - reference.array).mean() < reference.array.max()
-    assert json.loads((tmp_path / "study" / "study.json").read_text())["drf"] == 20
+    assert json.loads((tmp_path / "new" / "study" / "study.json").read_text())["drf"] == 20
     again = petdiffusion(*arguments)
     assert again.returncode == 2 and "--overwrite" in again.stderr
-    assert petdiffusion("simulate", "none", "--phantom", "unheard-of").returncode == 2
+    assert petdiffusion("simulate", "none/study", "--phantom", "unheard-of").returncode == 2
     assert not (tmp_path / "none").exists()

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,16 +73,16 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _made(folder: Path) -> Any:
-    """The folder exists inside the context; one that was made for it goes again if the work fails."""
-    is_new = not folder.exists()
-    folder.mkdir(exist_ok=True)
+def _made(folder: Path) -> Iterator[None]:
+    """The folder exists inside the context; folders that were made for it go again if the work fails."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        if is_new:
+        for path in new:
             with contextlib.suppress(OSError):
-                folder.rmdir()
+                path.rmdir()
         raise
 
 
