@@ -27,10 +27,12 @@ from slicer.util import VTKObservationMixin
 if str(Path(__file__).parent) not in sys.path:
     sys.path.append(str(Path(__file__).parent))
 
-from PETDiffusionSlicer import comparison, settings, units, words
+from PETDiffusionSlicer import comparison, licences, settings, units, words
+from PETDiffusionSlicer.advanced import AdvancedSection
 from PETDiffusionSlicer.choices import ChoiceBox
 from PETDiffusionSlicer.engine import Cancelled, EngineError
 from PETDiffusionSlicer.job import Job, Request
+from PETDiffusionSlicer.offers import Offers
 from PETDiffusionSlicer.packages import ensurePackages
 from PETDiffusionSlicer.places import resource
 from PETDiffusionSlicer.questions import Questions
@@ -103,7 +105,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic, self._parameterNode, self._guiTag = None, None, None
-        self._info, self._askedVolume, self._question = None, None, None
+        self.offers, self._advanced, self._unit, self._askedVolume = None, None, None, None
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -112,14 +114,13 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = PETDiffusionLogic()
-        self._choices = {
-            name: ChoiceBox(getattr(self.ui, f"{name}Selector"), name)
-            for name in ("unit", "method", "model", "preset", "device")
-        }
+        self.offers = Offers(self.ui, self.logic, self._onParametersChanged)
+        self._advanced = AdvancedSection(self.ui, self.offers)
+        self._unit = ChoiceBox(self.ui.unitSelector, "unit")
+        self._unit.setChoices({"": _("as the volume says"), "suvbw": "SUVbw", "bqml": "Bq/ml"}.items())
         self._connect()
-        self._fillSettings()
         self.initializeParameterNode()
-        self._askEngine()
+        self.offers.ask()
 
     def cleanup(self):
         """The module is reloaded or the application quits: nothing may go on."""
@@ -141,12 +142,6 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.compareButton.connect("clicked(bool)", lambda *_arguments: self.showComparison())
         self.ui.sinogramButton.connect("clicked(bool)", self._onLoadSinogram)
-        self.ui.checkButton.connect("clicked(bool)", lambda *_arguments: self._askEngine())
-        self.ui.openModelsButton.connect("clicked(bool)", self._onOpenModels)
-        self.ui.clearModelsButton.connect("clicked(bool)", self._onClearModels)
-        self.ui.pythonPath.connect("currentPathChanged(QString)", self._onSettingsEdited)
-        self.ui.modelsPath.connect("currentPathChanged(QString)", self._onSettingsEdited)
-        self.ui.threadsSpinBox.connect("valueChanged(int)", self._onSettingsEdited)
 
     # ---- parameter node
 
@@ -166,61 +161,18 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.disconnectGui(self._guiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
         self._parameterNode = parameterNode
-        for choice in self._choices.values():
-            choice.setParameterNode(parameterNode)
+        self._unit.setParameterNode(parameterNode)
+        self.offers.setParameterNode(parameterNode)
         if parameterNode:
             self._guiTag = parameterNode.connectGui(self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
             self._onParametersChanged()
 
     def _onParametersChanged(self, *_arguments):
-        self._showChoices()
+        self._unit.update()
+        self.offers.update()
         self._askUnit()
         self._showState()
-
-    # ---- what the engine offers
-
-    def _askEngine(self):
-        """Ask the engine what it has; the lists fill when it has answered."""
-        self.ui.checkLabel.text = _("Asking the engine...")
-        self.logic.askInfo(self._onInfo)
-
-    def _onInfo(self, info, error):
-        self._info = info
-        if error:
-            self.ui.checkLabel.text = str(error)
-        else:
-            self.ui.checkLabel.text = words.ofInfo(info)
-        self._onParametersChanged()
-
-    def _showChoices(self):
-        """Fill the lists of methods, models, presets and devices from the engine's answer."""
-        self._choices["unit"].setChoices({"": _("as the volume says"), "suvbw": "SUVbw", "bqml": "Bq/ml"}.items())
-        if not self._info or not self._parameterNode:
-            return
-        methods = {method["id"]: method for method in self._info["methods"]}
-        self._choices["method"].setChoices((name, method["title"]) for name, method in methods.items())
-        devices = {"auto": _("automatic"), **{name: name for name in self._info["devices"]}}
-        self._choices["device"].setChoices(devices.items())
-        method = methods.get(self._parameterNode.method)
-        if method:
-            cards = {card["id"]: card for card in self._info["models"]}
-            models = ((name, cards[name]["title"]) for name in method["models"])
-            self._choices["model"].setChoices(models, method.get("default_model"))
-            presets = ((preset["id"], preset["title"]) for preset in method["presets"])
-            self._choices["preset"].setChoices(presets, method["default_preset"])
-        self.ui.modelLabel.text = words.ofCard(self._card())
-        described = {preset["id"]: preset["description"] for preset in (method or {}).get("presets", [])}
-        self.ui.presetLabel.text = described.get(self._parameterNode.preset, "")
-
-    def _card(self):
-        """The chosen model's card, or None."""
-        cards = self._info["models"] if self._info else []
-        return next((card for card in cards if card["id"] == self._parameterNode.model), None)
-
-    def _takesSinogram(self):
-        methods = self._info["methods"] if self._info else []
-        return any(one["id"] == self._parameterNode.method and one["input"] == "sinogram" for one in methods)
 
     # ---- what is known of the input
 
@@ -268,25 +220,14 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _start(self):
         if settings.engine().isSlicerPython:
             ensurePackages()
-        self._acceptLicence(self._card())
+        licences.requireAccepted(self.offers.card)
         self.ui.logText.plainText = ""
         callbacks = {"onProgress": self._onProgress, "onFinished": self._onFinished, "onLog": self._onLog}
-        self.logic.start(self.logic.requestFrom(self._parameterNode, self._takesSinogram()), **callbacks)
+        self.logic.start(self.logic.requestFrom(self._parameterNode, self.offers.takesSinogram), **callbacks)
         self.ui.progressBar.value = 0
         self._showState()
         self.ui.applyButton.enabled = False
         qt.QTimer.singleShot(DOUBLE_CLICK_MS, self._showState)
-
-    def _acceptLicence(self, card):
-        """Ask once for the licence of a model that wants to be accepted. Raises Cancelled where the user does not."""
-        if not card or not card["licence"]["must_accept"]:
-            return
-        if settings.isLicenceAccepted(card):
-            return
-        question = _("The model '{title}' may be used under this licence:\n{name}\n{url}\n\nDo you accept it?")
-        if not slicer.util.confirmYesNoDisplay(question.format(title=card["title"], **card["licence"])):
-            raise Cancelled(_("The model's licence was not accepted, so nothing was computed."))
-        settings.acceptLicence(card)
 
     def _onProgress(self, job):
         self.ui.progressBar.value = int(100 * job.progress)
@@ -336,7 +277,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """What is missing before a job can start, or ""."""
         if not self._parameterNode:
             return _("The scene is being closed.")
-        if self._takesSinogram():
+        if self.offers.takesSinogram:
             return "" if self._parameterNode.sinogramPath else _("Load a sinogram under Inputs.")
         if not self._parameterNode.inputVolume:
             return _("Choose a PET volume under Inputs.")
@@ -353,35 +294,6 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif node.differenceVolume:
             volumes[_("difference")] = node.differenceVolume
         comparison.showComparison(volumes)
-
-    # ---- settings of this computer, not of the scene
-
-    def _fillSettings(self):
-        saved = settings.load()
-        self.ui.pythonPath.currentPath = saved["python"]
-        self.ui.modelsPath.currentPath = saved["modelsFolder"]
-        self.ui.threadsSpinBox.value = saved["threads"]
-
-    def _onSettingsEdited(self, *_arguments):
-        settings.save(
-            python=self.ui.pythonPath.currentPath,
-            modelsFolder=self.ui.modelsPath.currentPath,
-            threads=self.ui.threadsSpinBox.value,
-        )
-
-    def _onOpenModels(self, *_arguments):
-        folder = Path(settings.modelsFolder(self._info))
-        folder.mkdir(parents=True, exist_ok=True)
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
-
-    def _onClearModels(self, *_arguments):
-        files = settings.modelFiles(self._info)
-        question = _("Delete {count} model files in {folder}?")
-        text = question.format(count=len(files), folder=settings.modelsFolder(self._info))
-        if files and slicer.util.confirmYesNoDisplay(text, parent=self.parent):
-            for file in files:
-                file.unlink()
-            self._askEngine()
 
 
 class PETDiffusionLogic(ScriptedLoadableModuleLogic):

@@ -30,7 +30,9 @@ def showComparison(volumes):
     for name, (orientation, volume) in views.items():
         _fillView(layoutManager.sliceWidget(name).sliceLogic(), orientation, volume)
     for name in views:  # only now: what was set above was for one view alone
-        layoutManager.sliceWidget(name).sliceLogic().GetSliceCompositeNode().SetLinkedControl(True)
+        composite = layoutManager.sliceWidget(name).sliceLogic().GetSliceCompositeNode()
+        composite.SetLinkedControl(True)
+        composite.SetHotLinkedControl(True)  # the others follow while the mouse moves, not when it is let go
     return list(views)
 
 

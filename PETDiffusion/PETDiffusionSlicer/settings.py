@@ -29,15 +29,6 @@ def engine():
     return Engine(load()["python"], load()["modelsFolder"])
 
 
-def isLicenceAccepted(card):
-    key = f"{PREFIX}/acceptedLicences/{card['sha256']}"
-    return slicer.util.settingsValue(key, False, converter=slicer.util.toBool)
-
-
-def acceptLicence(card):
-    qt.QSettings().setValue(f"{PREFIX}/acceptedLicences/{card['sha256']}", True)
-
-
 def modelsFolder(info):
     """Where the user's own models lie; the bundled ones are part of the extension."""
     return load()["modelsFolder"] or (info or {}).get("models_folder", "")

@@ -31,7 +31,7 @@ def main():
     from driving import until
 
     panel._parameterNode.inputVolume = loadVolume(arguments.dicom)
-    until(lambda: panel._info and not panel.ui.unitLabel.text.startswith("Reading"), seconds=300)
+    until(lambda: panel.offers.info and not panel.ui.unitLabel.text.startswith("Reading"), seconds=300)
     if arguments.preset:
         panel._parameterNode.preset = arguments.preset
     if folder is None:

@@ -7,11 +7,11 @@ import numpy as np
 import qt
 import slicer
 import vtk
-from PySide6 import QtCore, QtTest
+from PySide6 import QtCore, QtGui, QtTest
 
 
-def until(condition, seconds=30.0):
-    """Run the event loop until a condition holds; fails the test where it does not in time."""
+def until(condition, seconds=300.0):
+    """Run the event loop until a condition holds; fails the test where it does not in time, on a slow machine too."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s"
@@ -22,6 +22,15 @@ def until(condition, seconds=30.0):
 def click(button):
     """A real mouse click in the middle of a widget."""
     QtTest.QTest.mouseClick(button, QtCore.Qt.LeftButton)
+
+
+def turnWheel(widget, notches):
+    """Turn the mouse wheel in the middle of a widget."""
+    at = QtCore.QPointF(widget.rect.center())
+    no = (QtCore.Qt.NoButton, QtCore.Qt.NoModifier, QtCore.Qt.NoScrollPhase)
+    turn = QtCore.QPoint(0, 120 * notches)
+    event = QtGui.QWheelEvent(at, widget.mapToGlobal(at), QtCore.QPoint(), turn, *no, False)
+    qt.QApplication.sendEvent(widget, event)
 
 
 def makeVolume(name="PET", coded=True):
@@ -41,10 +50,18 @@ def makeVolume(name="PET", coded=True):
     return node
 
 
+def fairTime():
+    """Seconds on a clock that stands still while other programs keep this thread waiting for a processor."""
+    statistics = Path("/proc/thread-self/schedstat")
+    waited = int(statistics.read_text().split()[1]) / 1e9 if statistics.exists() else 0.0
+    return time.monotonic() - waited
+
+
 class Stalls:
     """A context in which the gaps between the ticks of a 10 ms timer are kept: how long the event loop did not turn.
 
-    The time for which other programs kept this thread waiting for a processor is not counted.
+    The time for which other programs kept this thread waiting for a processor is not counted. What it did not wait for
+    a file, the memory or another process either is its own work, the thread's processor time.
     """
 
     def __enter__(self):
@@ -59,19 +76,21 @@ class Stalls:
 
     def restart(self):
         """Forget the gaps so far, with the one that lasts: the driver itself was busy."""
-        self.gaps, self._last = [], self._now()
+        self.gaps, self._last = [], self._now()  # (seconds, of which own work)
 
     def longest(self):
         """The longest gap in seconds."""
-        return max(self.gaps)
+        return max(seconds for seconds, _work in self.gaps)
+
+    def longestWork(self):
+        """The most seconds of processor time that the event loop's thread spent between two ticks."""
+        return max(work for _seconds, work in self.gaps)
 
     def _tick(self, *_arguments):
         now = self._now()
-        self.gaps.append(now - self._last)
+        self.gaps.append((now[0] - self._last[0], now[1] - self._last[1]))
         self._last = now
 
     @staticmethod
     def _now():
-        statistics = Path("/proc/thread-self/schedstat")
-        waited = int(statistics.read_text().split()[1]) / 1e9 if statistics.exists() else 0.0
-        return time.monotonic() - waited
+        return fairTime(), time.thread_time()

@@ -1,6 +1,7 @@
 """The layout manager: Slicer's own layout logic makes the views' nodes, their slices are blended by MRML slice logic.
 
-A view here is a label that shows the logic's output image; qMRMLSliceWidget's controller and interaction are not there.
+A view here is a label that shows the logic's output image; of qMRMLSliceWidget's interaction there is the mouse wheel,
+which moves through the slices as there, so that linked views follow by MRML's own link logic.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -41,7 +42,7 @@ class SliceWidget(QtWidgets.QWidget):
         logic = slicer.vtkMRMLSliceLogic()
         logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
         logic.SetMRMLScene(slicer.mrmlScene)
-        logic.AddSliceNode(name)
+        logic.SetSliceNode(slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode"))  # made by the layout logic
         slicer.app.layoutManager().mrmlSliceLogics().AddItem(logic)
         return logic
 
@@ -57,6 +58,12 @@ class SliceWidget(QtWidgets.QWidget):
     def resizeEvent(self, event):
         super().resizeEvent(event)
         self._logic.ResizeSliceNode(self.width, self.height - self._header.sizeHint().height())
+
+    def wheelEvent(self, event):
+        logic, notches = self._logic, event.angleDelta().y() / 120
+        logic.StartSliceOffsetInteraction()
+        logic.SetSliceOffset(logic.GetSliceOffset() + notches * logic.GetLowestVolumeSliceSpacing()[2])
+        logic.EndSliceOffsetInteraction()
 
     def render(self):
         background = slicer.mrmlScene.GetNodeByID(self.mrmlSliceCompositeNode().GetBackgroundVolumeID() or "")

@@ -62,7 +62,7 @@ def panel(scene, module):
     widget, panel = host.showModule(module)
     widget.resize(440, 860)
     widget.show()
-    until(lambda: panel._info, seconds=120)
+    until(lambda: panel.offers.info)
     yield panel
     panel.cleanup()
     widget.close()

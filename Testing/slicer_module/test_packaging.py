@@ -51,7 +51,7 @@ def test_the_module_loads_and_its_engine_answers(layout, request, tmp_path):
         "widget.cleanup()\n"
         "print(widget.logic.info()['engine'], module.resource('UI/PETDiffusion.ui'))\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=600)
     version, path = done.stdout.split(maxsplit=1)
     assert version == "0.1.0", done.stderr
     assert Path(path.strip()).is_relative_to(folder if layout == "installed" else REPOSITORY)
