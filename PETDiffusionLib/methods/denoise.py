@@ -43,8 +43,8 @@ class Preset:
 
 PRESETS = {
     "fast": Preset("Fast", "One evaluation of the network: the posterior mean.", 1, 1),
-    "balanced": Preset("Balanced", "Two draws of two steps, seen through two mirrors and averaged.", 2, 2),
-    "best": Preset("Best", "Eight draws of four steps, seen through eight mirrors and averaged.", 4, 8),
+    "balanced": Preset("Balanced", "The posterior mean seen through two mirrors and averaged.", 1, 2),
+    "best": Preset("Best", "Eight draws of two steps, seen through eight mirrors and averaged.", 2, 8),
 }
 
 DESCRIPTION: dict[str, Any] = {

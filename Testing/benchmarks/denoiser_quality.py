@@ -24,8 +24,9 @@ from Testing.benchmarks.bodies import DRFS, Body, Scanned, as_image, scanned, te
 
 LEAST_ORGAN_ML, LEAST_ORGAN_SUV = 4.0, 0.5
 LEAST_LESION_ML = 0.3
-CLASSICAL = ("gaussian", "nlm", "bm4d")
-METHODS = ("low dose", *CLASSICAL, *PRESETS)
+# The classical methods, and the forms of each of which the better one on the tuning bodies is run.
+FORMS = {"gaussian": ("gaussian",), "nlm": ("nlm",), "bm4d": ("bm4d", "bm4d-correlated")}
+METHODS = ("low dose", *FORMS, *PRESETS)
 
 
 def main() -> None:
@@ -51,7 +52,8 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Make the rows that are not in the file yet."""
     done = {(row["body"], row["drf"], row["realisation"], row["method"]) for row in read_rows(arguments.rows)}
-    parameters = tuned(arguments.rows.with_suffix(".tuned.json")) if set(arguments.methods) & set(CLASSICAL) else {}
+    classical = [method for method in arguments.methods if method in FORMS]
+    parameters = tuned(arguments.rows.with_suffix(".tuned.json"), classical)
     for body in test_bodies()[: arguments.bodies]:
         study = None
         for drf in DRFS:
@@ -65,19 +67,18 @@ def run(arguments: argparse.Namespace) -> None:
                         stream.write(json.dumps(row) + "\n")
 
 
-def tuned(path: Path) -> dict[str, dict[str, Any]]:
-    """The classical parameters by DRF, chosen on the tuning bodies, BM4D in its better form; kept in a file."""
+def tuned(path: Path, methods: list[str]) -> dict[str, dict[str, Any]]:
+    """The classical `methods`' forms and parameters by DRF, chosen on the tuning bodies; kept in a file."""
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
-    missing = [drf for drf in DRFS if str(drf) not in found]
+    missing = [(drf, method) for drf in DRFS for method in methods if method not in found.get(str(drf), {})]
     studies = [scanned(body, realisations=1) for body in tuning_bodies()] if missing else []
-    for drf in missing:
+    for drf, method in missing:
         pairs = [(study.low_dose[drf, 0], study.reference, study.voxel_size_mm) for study in studies]
-        chosen = baselines.tuned_parameters(pairs)
-        forms = ("bm4d", "bm4d-correlated")
-        best = max(forms, key=lambda form: baselines.mean_psnr(form, chosen[form], pairs))
-        found[str(drf)] = {"gaussian": chosen["gaussian"], "nlm": chosen["nlm"], "bm4d": [best, chosen[best]]}
+        chosen = baselines.tuned_parameters(pairs, FORMS[method])
+        best = max(chosen, key=lambda form: baselines.mean_psnr(form, chosen[form], pairs))
+        found.setdefault(str(drf), {})[method] = [best, chosen[best]]
         path.write_text(json.dumps(found, indent=1) + "\n")
-        print(f"DRF {drf}: {found[str(drf)]}", flush=True)
+        print(f"DRF {drf}: {method} at its best is {best} {chosen[best]}", flush=True)
     return found
 
 
@@ -90,9 +91,8 @@ def measured(
     uncertainty = None
     if method == "low dose":
         image = low
-    elif method in CLASSICAL:
-        choice = parameters[str(drf)][method]
-        name, value = choice if isinstance(choice, list) else (method, choice)
+    elif method in FORMS:
+        name, value = parameters[str(drf)][method]
         image = baselines.apply(name, low, study.voxel_size_mm, value)
     else:
         result = denoise(as_image(low, study.voxel_size_mm), preset=method, model=model, seed=realisation)
