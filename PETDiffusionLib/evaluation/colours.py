@@ -33,7 +33,9 @@ class ColourScale:
         """The values to print along a colour bar: its ends, round steps between them, and zero where it is inside."""
         span = self.high - self.low
         counts = (4, 6) if self.low < 0 else (3, 4, 5, 6)
-        parts = next((count for count in counts if f"{span / count:.3e}"[:5] in ("1.000", "2.000", "4.000", "5.000")), 2)
+        parts = next(
+            (count for count in counts if f"{span / count:.3e}"[:5] in ("1.000", "2.000", "4.000", "5.000")), 2
+        )
         return [self.low + span * part / parts for part in range(parts + 1)]
 
 
