@@ -15,14 +15,13 @@ def ofCard(card):
     """Licence and training domain of a model."""
     if not card:
         return _("No model is installed for this method.")
-    tracers = card["training"]["tracers"]
-    words = _('Licence: <a href="{url}">{licence}</a>. Trained on {tracers}, dose {dose}. {use}')
+    tracers, doses = card["training"]["tracers"], card["training"]["dose_range"]
+    words = _('Licence: <a href="{url}">{licence}</a>. Trained on {tracers}; {doses} of the full dose.')
     return words.format(
         url=card["licence"]["url"],
         licence=card["licence"]["name"],
         tracers=", ".join(tracers) if isinstance(tracers, list) else tracers,
-        dose=card["training"]["dose_range"],
-        use=card["intended_use"],
+        doses=_("{} to {}").format(*doses) if isinstance(doses, list) else doses,
     )
 
 

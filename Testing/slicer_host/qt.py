@@ -6,8 +6,10 @@ printed), and a C++ object neither invents nor accepts unknown attributes. PySid
 rather than wrapped, because Slicer's GUI connectors compare types.
 """
 
+import ctypes
 import inspect
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 
 from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
@@ -118,6 +120,17 @@ def _getattributeWithPythonQt(self, name):  # Shiboken answers 'connect' itself,
     return method.__get__(self) if method else _getattribute(self, name)
 
 
+def _keepConstants():
+    """Give None, True and False more references than any session takes.
+
+    PySide6 6.12 is compiled for Pythons that never free them (3.12 on). In Python 3.11 each of its calls that returns
+    one of them takes a reference that it has not got, until the interpreter aborts: after some minutes of tests.
+    """
+    if sys.implementation.name == "cpython" and sys.version_info < (3, 12):
+        for constant in (None, True, False, NotImplemented):
+            ctypes.c_ssize_t.from_address(id(constant)).value += 1 << 40
+
+
 def _publish():
     """Patch PySide6 and fill this module with its names; what is defined below replaces some of them."""
     classes = set()
@@ -139,6 +152,7 @@ def _publish():
     QtCore.QByteArray.__bytes__ = None
 
 
+_keepConstants()
 _publish()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import stat
@@ -53,8 +54,8 @@ def scene(application, module, untrained_model):
     slicer.mrmlScene.Clear(0)
 
 
-@pytest.fixture
-def panel(scene, module):
+@contextlib.contextmanager
+def shown_panel(module):
     """The module's panel, shown and entered; what it offers is known."""
     import host
     from driving import until
@@ -66,6 +67,21 @@ def panel(scene, module):
     yield panel
     panel.cleanup()
     widget.close()
+
+
+@pytest.fixture
+def panel(scene, module):
+    """The panel over the real engine."""
+    with shown_panel(module) as panel:
+        yield panel
+
+
+@pytest.fixture
+def panel_over_fake_engine(scene, module, fake_engine):
+    """The panel over an engine that answers at once what it has: nothing."""
+    module.settings.save(python=fake_engine(""))
+    with shown_panel(module) as panel:
+        yield panel
 
 
 @pytest.fixture

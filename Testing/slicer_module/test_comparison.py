@@ -8,6 +8,11 @@ COLUMNS = range(3)
 
 
 @pytest.fixture
+def panel(panel_over_fake_engine):
+    return panel_over_fake_engine
+
+
+@pytest.fixture
 def compared(panel, volume):
     """The panel with an input and results, whose Compare button was clicked."""
     node = panel._parameterNode

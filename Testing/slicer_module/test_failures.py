@@ -7,7 +7,6 @@ import os
 import signal
 from pathlib import Path
 
-import host
 import numpy as np
 import pytest
 import slicer
@@ -34,16 +33,8 @@ def pid_file(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def panel(scene, module, fake_engine):
-    """The panel over an engine that answers at once what it has: nothing."""
-    module.settings.save(python=fake_engine(""))
-    widget, panel = host.showModule(module)
-    widget.resize(440, 860)
-    widget.show()
-    until(lambda: panel.offers.info)
-    yield panel
-    panel.cleanup()
-    widget.close()
+def panel(panel_over_fake_engine):
+    return panel_over_fake_engine
 
 
 @pytest.fixture

@@ -116,3 +116,7 @@ def test_every_widget_of_the_panel_that_is_chosen_from_has_a_tooltip(panel):
 def test_the_panel_follows_the_parameter_node(panel):
     panel._parameterNode.preset, panel._parameterNode.samples = "fast", 3
     assert panel.ui.presetSelector.currentText == "Fast" and panel.ui.samplesSpinBox.value == 3
+
+
+def test_the_interpreters_constants_outlast_any_number_of_qt_calls(application):
+    assert all(sys.getrefcount(constant) > 1 << 28 for constant in (None, True, False))
