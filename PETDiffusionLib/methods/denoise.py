@@ -234,8 +234,9 @@ def _warn_outside_domain(volume: Volume, noise: NoiseScale, card: ModelCard, war
 
 
 def _untouched(x_t: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-    """Where there is only air the low-dose volume stays as it is, and its own noise is what is not known."""
-    return torch.cat([condition[:, :1], condition[:, 2:3].square()], dim=1)
+    """Where there is only air the low-dose volume stays as it is, and all of it may be noise."""
+    y = condition[:, :1]
+    return torch.cat([y, y.square()], dim=1)
 
 
 def _absolute_noise(shape: torch.Size, device: torch.device, seed: int, draw: int, step: int) -> torch.Tensor:
