@@ -72,25 +72,27 @@ def clickThrough(window, panel, folder):
     """Click Denoise and Compare, with pictures on the way; prints the longest gap between turns of the event loop."""
     from driving import Stalls, click, until
 
-    def picture(name):
+    column = window.findChild(qt.QScrollArea)  # the panel alone, while there is nothing beside it
+
+    def picture(name, widget):
         slicer.app.processEvents()
-        window.grab().save(str(folder / f"{name}.png"))
+        widget.grab().save(str(folder / f"{name}.png"))
         print(folder / f"{name}.png")
 
-    picture("before")
+    picture("before", column)
     with Stalls() as stalls:
         started = time.monotonic()
         click(panel.ui.applyButton)
         until(lambda: panel.ui.progressBar.value >= 40 or not panel.logic.job, seconds=3600)
         longest = stalls.longest()
-        picture("during")
+        picture("during", column)
         stalls.restart()
         until(lambda: not panel.logic.job, seconds=3600)
         seconds, longest = time.monotonic() - started, max(longest, stalls.longest())
         print(f"{panel.ui.statusLabel.text} {seconds:.0f} s, longest stall {longest:.3f} s")
     settled = time.monotonic() + 1  # the views draw themselves a moment later
     until(lambda: time.monotonic() > settled)
-    picture("after")
+    picture("after", window)
 
 
 if __name__ == "__main__":

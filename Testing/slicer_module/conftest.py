@@ -58,6 +58,7 @@ def scene(application, module, untrained_model):
 def shown_panel(module):
     """The module's panel, shown and entered; what it offers is known."""
     import host
+    import slicer
     from driving import until
 
     widget, panel = host.showModule(module)
@@ -66,7 +67,10 @@ def shown_panel(module):
     until(lambda: panel.offers.info)
     yield panel
     panel.cleanup()
+    for child in widget.findChildren(slicer.qMRMLWidget):
+        child.setMRMLScene(None)  # the lists of nodes stop following the scene
     widget.close()
+    widget.deleteLater()
 
 
 @pytest.fixture
