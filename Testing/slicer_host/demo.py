@@ -84,12 +84,13 @@ def clickThrough(window, panel, folder):
         started = time.monotonic()
         click(panel.ui.applyButton)
         until(lambda: panel.ui.progressBar.value >= 40 or not panel.logic.job, seconds=3600)
-        longest = stalls.longest()
+        longest, work = stalls.longest(), stalls.longestWork()
         picture("during", column)
         stalls.restart()
         until(lambda: not panel.logic.job, seconds=3600)
-        seconds, longest = time.monotonic() - started, max(longest, stalls.longest())
-        print(f"{panel.ui.statusLabel.text} {seconds:.0f} s, longest stall {longest:.3f} s")
+        longest, work = max(longest, stalls.longest()), max(work, stalls.longestWork())
+        seconds = time.monotonic() - started
+        print(f"{panel.ui.statusLabel.text} {seconds:.0f} s, longest stall {longest:.3f} s, of own work {work:.3f} s")
     settled = time.monotonic() + 1  # the views draw themselves a moment later
     until(lambda: time.monotonic() > settled)
     picture("after", window)
