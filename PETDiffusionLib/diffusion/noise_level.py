@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from PETDiffusionLib.diffusion.tiling import padded_to_multiple
+
 SMOOTHING_SIGMA_MM = 6.0
 UPTAKE_FLOOR = 0.05  # of the mean uptake: where there is nearly no activity there is still noise
 LEAST_LEVEL = 0.02
@@ -47,9 +49,7 @@ def noise_scale(volume: torch.Tensor, voxel_size_mm: float) -> NoiseScale:
 
 def smoothed(volume: torch.Tensor, sigma: float) -> torch.Tensor:
     """A Gaussian of `sigma` voxels, through a grid of half the resolution (exact to 1 % for sigma above 2)."""
-    pad = [side % 2 for side in volume.shape[-3:]]
-    even = F.pad(volume, (0, pad[2], 0, pad[1], 0, pad[0]), mode="replicate")
-    half = F.avg_pool3d(even, 2)
+    half = F.avg_pool3d(padded_to_multiple(volume, 2), 2)
     reach = max(1, round(1.5 * sigma))
     offsets = torch.arange(-reach, reach + 1, dtype=volume.dtype, device=volume.device)
     kernel = torch.exp(-0.5 * (offsets / (sigma / 2)) ** 2)

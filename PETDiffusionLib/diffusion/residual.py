@@ -50,7 +50,6 @@ def sample(
     times: Sequence[float],
     spread: torch.Tensor | float,
     noise: Noise,
-    callback: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
     """Walk from the low-dose volume y [1, 1, z, y, x] at times[0] = 1 to the last estimate before times[-1] = 0.
 
@@ -60,8 +59,6 @@ def sample(
     state = y
     for step, (alpha, next_alpha) in enumerate(zip(times[:-1], times[1:], strict=True)):
         estimate = denoiser(state, alpha, condition)
-        if callback:
-            callback(step)
         if next_alpha > 0:
             state = bridge_step(state, estimate[:, :1], alpha, next_alpha, spread, noise(step))
     return estimate

@@ -60,12 +60,8 @@ def tiled(
     """
 
     def blended(x_t: torch.Tensor, alpha: float, condition: torch.Tensor) -> torch.Tensor:
-        if len(boxes) == 1 and all(cut == slice(0, side) for cut, side in zip(boxes[0], x_t.shape[2:], strict=True)):
-            answer = denoiser(x_t, alpha, condition)
-            if callback:
-                callback()
-            return answer
-        total, weights = torch.zeros_like(empty(x_t, condition)), torch.zeros_like(x_t[:1, :1])
+        untouched = empty(x_t, condition)
+        total, weights = torch.zeros_like(untouched), torch.zeros_like(x_t[:1, :1])
         for box in boxes:
             where = (slice(None), slice(None), *box)
             weight = _window_weight(box, x_t.shape[2:], overlap).to(x_t)
@@ -73,8 +69,7 @@ def tiled(
             weights[where] += weight
             if callback:
                 callback()
-        reached = weights > 0
-        return torch.where(reached, total / weights.clamp_min(1e-6), empty(x_t, condition))
+        return torch.where(weights > 0, total / weights.clamp_min(1e-6), untouched)
 
     return blended
 

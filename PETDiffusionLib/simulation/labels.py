@@ -34,7 +34,7 @@ ORGAN_OF_NAME = (
     (r"vertebra|sacrum|hip|femur|rib|bone|sternum|scapula|humerus|clavicula|marrow", "marrow"),
     (r"adrenal", "adrenal"), (r"liver", "liver"), (r"spleen$", "spleen"),
     (r"stomach|esophagus", "stomach"), (r"pancreas", "pancreas"), (r"bowel|colon|duodenum|rectum", "bowel"),
-    (r"bladder", "bladder"), (r"gallbladder", "fat"), (r"prostate|uterus", "prostate"), (r"lung", "lung"),
+    (r"gallbladder", "fat"), (r"bladder", "bladder"), (r"prostate|uterus", "prostate"), (r"lung", "lung"),
     (r"heart|myocard|atrium", "myocardium"), (r"aorta|cava|vein|vena|artery|carotid", "blood"),
     (r"gland|thyroid|parotid|tonsil", "gland"), (r"skin", "skin"), (r"cartilage", "fat"),
 )  # fmt: skip
@@ -45,7 +45,7 @@ def organ_of(name: str) -> str:
     """The organ of the uptake tables that a label's name speaks of; "muscle" where none is known."""
     for pattern, organ in ORGAN_OF_NAME:
         if re.search(pattern, name.replace("_", " ").lower()):
-            return "fat" if organ == "bladder" and "gall" in name else organ
+            return organ
     return "muscle"
 
 

@@ -31,7 +31,6 @@ PHANTOMS: dict[str, Callable[[int, str], Phantom]] = {
     "shapes": lambda seed, tracer: random_shapes(seed),
     "nema-iq": lambda seed, tracer: nema_iq(),
 }
-DOSE_REDUCTIONS = (1, 2, 4, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True)
