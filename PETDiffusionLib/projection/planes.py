@@ -61,30 +61,31 @@ def joseph_matrix(geometry: PlaneGeometry, views: np.ndarray) -> sparse.csr_matr
 class PlaneProjector:
     """Forward and adjoint projection of a stack of planes, for one subset of the views.
 
-    Images are [size * size, planes], data are [views * bins, planes], both float32; `adjoint` is the exact transpose.
+    Images are [size * size, planes], data are [views * bins, planes], both float32 tensors on `device`; `adjoint` is
+    the exact transpose.
     """
 
-    def __init__(self, geometry: PlaneGeometry, views: np.ndarray) -> None:
-        self.views = views
+    def __init__(self, geometry: PlaneGeometry, views: np.ndarray, device: str | torch.device = "cpu") -> None:
+        self.views, self.device = views, torch.device(device)
         matrix = joseph_matrix(geometry, views)
-        self._forward = _multiplier(matrix)
-        self._adjoint = _multiplier(matrix.T.tocsr())
+        self._forward = _multiplier(matrix, self.device)
+        self._adjoint = _multiplier(matrix.T.tocsr(), self.device)
         self.image_shape = (geometry.size * geometry.size,)
         self.data_shape = (len(views) * geometry.bins,)
 
-    def forward(self, image: np.ndarray) -> np.ndarray:
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Line integrals in mm times the image's unit."""
         return self._forward(image)
 
-    def adjoint(self, data: np.ndarray) -> np.ndarray:
+    def adjoint(self, data: torch.Tensor) -> torch.Tensor:
         """The transpose of `forward`."""
         return self._adjoint(data)
 
 
-def _multiplier(matrix: sparse.csr_matrix) -> Callable[[np.ndarray], np.ndarray]:
-    """Sparse times dense: torch's where it has MKL beneath (two to four times faster), scipy's elsewhere."""
-    if not torch.backends.mkl.is_available():
-        return lambda columns: matrix @ columns
+def _multiplier(matrix: sparse.csr_matrix, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Sparse times dense: torch's on a GPU and where MKL is beneath it (two to four times faster), else scipy's."""
+    if device.type == "cpu" and not torch.backends.mkl.is_available():
+        return lambda columns: torch.from_numpy(matrix @ columns.numpy())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse ")
         tensor = torch.sparse_csr_tensor(
@@ -92,15 +93,18 @@ def _multiplier(matrix: sparse.csr_matrix) -> Callable[[np.ndarray], np.ndarray]
             torch.from_numpy(matrix.indices),
             torch.from_numpy(matrix.data),
             matrix.shape,
+            device=device,
         )
-    return lambda columns: (tensor @ torch.from_numpy(np.ascontiguousarray(columns))).numpy()
+    return lambda columns: tensor @ columns.contiguous()
 
 
 @lru_cache(maxsize=4)
-def subset_projectors(geometry: PlaneGeometry, subsets: int) -> tuple[PlaneProjector, ...]:
+def subset_projectors(
+    geometry: PlaneGeometry, subsets: int, device: str | torch.device = "cpu"
+) -> tuple[PlaneProjector, ...]:
     """One projector for each of `subsets` interleaved sets of views; kept, since the matrices cost seconds to make."""
     order = sorted(range(subsets), key=lambda k: bit_reversed(k, subsets))  # far-apart subsets follow each other
-    return tuple(PlaneProjector(geometry, np.arange(k, geometry.views, subsets)) for k in order)
+    return tuple(PlaneProjector(geometry, np.arange(k, geometry.views, subsets), device) for k in order)
 
 
 def bit_reversed(index: int, count: int) -> int:

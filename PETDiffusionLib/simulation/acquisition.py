@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.ndimage import convolve1d, gaussian_filter, gaussian_filter1d
 
 from PETDiffusionLib.projection.planes import PlaneGeometry, PlaneProjector, subset_projectors
@@ -32,25 +33,32 @@ class Scan:
     voxel_size_mm: tuple[float, ...]
 
 
-def scan(phantom: Phantom, scanner: Scanner, doses: Sequence[float], rng: np.random.Generator) -> Scan:
+@torch.inference_mode()
+def scan(
+    phantom: Phantom,
+    scanner: Scanner,
+    doses: Sequence[float],
+    rng: np.random.Generator,
+    device: str | torch.device = "cpu",
+) -> Scan:
     """Scan `phantom` and reconstruct the noise-free data and one noise realisation for each of `doses`.
 
     A dose is the share of the full dose's counts: 1 / DRF. Trues and scatter fall with it and randoms with its square.
+    Projections and OSEM run on `device`.
     """
     truth, mu, labels, blurred, voxel_size = _on_scanner_grid(phantom, scanner)
     planes, size, _ = truth.shape
     geometry = PlaneGeometry(size, scanner.voxel_mm, size, scanner.voxel_mm, _views(size, scanner.subsets))
-    projectors = subset_projectors(geometry, scanner.subsets)
+    projectors = subset_projectors(geometry, scanner.subsets, device)
     expected = _Expectation(blurred, mu, projectors, scanner, rng)
 
     data = [[expected.trues[k] + expected.background(k, 1.0) for k in range(len(projectors))]]
+    doses = [float(dose) for dose in doses]
     for dose in doses:
-        data.append([
-            rng.poisson(dose * expected.trues[k] + expected.background(k, dose)).astype(np.float32)
-            for k in range(len(projectors))
-        ])  # fmt: skip
+        means = [dose * expected.trues[k] + expected.background(k, dose) for k in range(len(projectors))]
+        data.append([_on(rng.poisson(mean.cpu().numpy()), device) for mean in means])
     images = _osem(data, [1.0, *doses], expected, projectors, scanner, (size, planes))
-    volumes = [_post_filter(image, scanner) for image in images]
+    volumes = [_post_filter(image.cpu().numpy(), scanner) for image in images]
     return Scan(volumes[0], volumes[1:], truth, labels, voxel_size)
 
 
@@ -107,23 +115,23 @@ class _Expectation:
         scanner: Scanner,
         rng: np.random.Generator,
     ) -> None:
-        planes = activity.shape[0]
-        image, mu_image = _as_columns(activity), _as_columns(mu)
-        self.multiplicative = [np.exp(-p.forward(mu_image)) for p in projectors]
-        sensitivity = _bed_sensitivity(planes, scanner, rng)
+        planes, device = activity.shape[0], projectors[0].device
+        image, mu_image = (_on(_as_columns(array), device) for array in (activity, mu))
+        self.multiplicative = [torch.exp(-p.forward(mu_image)) for p in projectors]
+        sensitivity = _on(_bed_sensitivity(planes, scanner, rng), device)
         lines = [m * p.forward(image) * sensitivity for m, p in zip(self.multiplicative, projectors, strict=True)]
         total = sum(float(line.sum()) for line in lines)
         scale = scanner.trues_per_mm * planes * scanner.slice_mm / max(total, 1e-9)
-        self.multiplicative = [m * sensitivity * np.float32(scale) for m in self.multiplicative]
-        self.trues = [line * np.float32(scale) for line in lines]
+        self.multiplicative = [m * sensitivity * scale for m in self.multiplicative]
+        self.trues = [line * scale for line in lines]
         bins = projectors[0].data_shape[0] // len(projectors[0].views)
-        self._scatter = [_scatter_like(trues, bins, scanner) for trues in self.trues]
-        mean = sum(float(t.sum()) for t in self.trues) / sum(t.size for t in self.trues)
-        self._randoms = np.float32(scanner.randoms_fraction * mean)
+        self._scatter = [_on(_scatter_like(trues.cpu().numpy(), bins, scanner), device) for trues in self.trues]
+        mean = sum(float(t.sum()) for t in self.trues) / sum(t.numel() for t in self.trues)
+        self._randoms = scanner.randoms_fraction * mean
 
-    def background(self, subset: int, dose: float) -> np.ndarray:
+    def background(self, subset: int, dose: float) -> torch.Tensor:
         """Scatter and randoms of one subset at `dose`."""
-        return np.float32(dose) * self._scatter[subset] + np.float32(dose**2) * self._randoms
+        return dose * self._scatter[subset] + dose**2 * self._randoms
 
 
 def _bed_sensitivity(planes: int, scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
@@ -144,48 +152,46 @@ def _scatter_like(trues: np.ndarray, bins: int, scanner: Scanner) -> np.ndarray:
 
 
 def _osem(
-    data: list[list[np.ndarray]],
+    data: list[list[torch.Tensor]],
     doses: list[float],
     expected: _Expectation,
     projectors: tuple[PlaneProjector, ...],
     scanner: Scanner,
     image_shape: tuple[int, int],
-) -> list[np.ndarray]:
-    """OSEM of all data sets at once, as columns of one stack (Hudson and Larkin 1994). Returns [z, y, x] in SUV."""
+) -> torch.Tensor:
+    """OSEM of all data sets at once, as columns of one stack (Hudson and Larkin 1994): [data set, z, y, x] in SUV."""
     size, planes = image_shape
-    count = len(data)
-    blur = _resolution_model(scanner, size)
-    estimate = np.ones((size * size, planes * count), np.float32)
-    tiled_doses = np.repeat(np.asarray(doses, np.float32), planes)
-    stacked = [np.concatenate([d[k] for d in data], axis=1) for k in range(len(projectors))]
-    multiplicative = [np.tile(m, (1, count)) * tiled_doses for m in expected.multiplicative]
-    background = [
-        np.concatenate([expected.background(k, dose) for dose in doses], axis=1) for k in range(len(projectors))
-    ]
+    count, device = len(data), projectors[0].device
+    blur = _resolution_model(scanner, size, device)
+    estimate = torch.ones(size * size, planes * count, device=device)
+    tiled_doses = torch.tensor(doses, dtype=torch.float32, device=device).repeat_interleave(planes)
+    stacked = [torch.cat([d[k] for d in data], dim=1) for k in range(len(projectors))]
+    multiplicative = [m.repeat(1, count) * tiled_doses for m in expected.multiplicative]
+    background = [torch.cat([expected.background(k, dose) for dose in doses], dim=1) for k in range(len(projectors))]
     sensitivity = [blur(p.adjoint(m)) for p, m in zip(projectors, multiplicative, strict=True)]
     for _ in range(scanner.iterations):
         for k, projector in enumerate(projectors):
             expectation = multiplicative[k] * projector.forward(blur(estimate)) + background[k]
-            ratio = stacked[k] / np.maximum(expectation, 1e-9)
+            ratio = stacked[k] / expectation.clamp_min_(1e-9)
             update = blur(projector.adjoint(multiplicative[k] * ratio))
-            floor = 1e-3 * sensitivity[k].max(axis=0, keepdims=True)
-            estimate *= np.where(sensitivity[k] > floor, update / np.maximum(sensitivity[k], floor), 0)
-    volumes = estimate.reshape(size, size, count, planes).transpose(2, 3, 0, 1)
-    return [np.ascontiguousarray(volume) for volume in volumes]
+            floor = 1e-3 * sensitivity[k].amax(dim=0, keepdim=True)
+            seen = sensitivity[k] > floor
+            estimate *= torch.where(seen, update / torch.maximum(sensitivity[k], floor), 0.0)
+    return estimate.reshape(size, size, count, planes).permute(2, 3, 0, 1)
 
 
-def _resolution_model(scanner: Scanner, size: int) -> Callable[[np.ndarray], np.ndarray]:
+def _resolution_model(scanner: Scanner, size: int, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     """The in-plane point-spread function of the reconstruction's own model; nothing where it has none."""
     if not scanner.models_resolution:
         return lambda columns: columns
     sigma = scanner.resolution_mm * FWHM_TO_SIGMA / scanner.voxel_mm
     distance = np.subtract.outer(np.arange(size), np.arange(size))
-    kernel = np.exp(-0.5 * (distance / sigma) ** 2)
-    kernel = (kernel / kernel[size // 2].sum()).astype(np.float32)  # symmetric, so its own adjoint
+    profile = np.exp(-0.5 * (distance / sigma) ** 2)
+    kernel = _on(profile / profile[size // 2].sum(), device)  # symmetric, so its own adjoint
 
-    def blur(columns: np.ndarray) -> np.ndarray:
+    def blur(columns: torch.Tensor) -> torch.Tensor:
         rows = (kernel @ columns.reshape(size, -1)).reshape(size, size, -1)
-        return np.matmul(kernel, rows).reshape(columns.shape)
+        return torch.matmul(kernel, rows).reshape(columns.shape)
 
     return blur
 
@@ -201,3 +207,8 @@ def _post_filter(volume: np.ndarray, scanner: Scanner) -> np.ndarray:
 def _as_columns(volume: np.ndarray) -> np.ndarray:
     """[z, y, x] as one column a plane: [y * x, z]."""
     return np.ascontiguousarray(volume.reshape(volume.shape[0], -1).T, dtype=np.float32)
+
+
+def _on(array: np.ndarray, device: str | torch.device) -> torch.Tensor:
+    """The array in single precision on `device`."""
+    return torch.from_numpy(np.asarray(array, dtype=np.float32)).to(device)
