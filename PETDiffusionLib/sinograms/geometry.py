@@ -166,7 +166,7 @@ class ScannerGeometry:
         return np.concatenate(counts)
 
     def in_plane_end_points_mm(self, views: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Start and end (x, y) of the lines of `views` (all by default), shared by all planes: [views, tangential, 2]."""
+        """Start and end (x, y) of the lines of `views` (default: all), shared by all planes: [views, tangential, 2]."""
         phi = self.view_angles[:, None] if views is None else self.view_angles[views][:, None]
         s = self.tangential_mm[None, :]
         half_chord = np.sqrt(self.radius_mm**2 - s**2)
@@ -178,7 +178,7 @@ class ScannerGeometry:
     def end_points_mm(
         self, views: np.ndarray | None = None, planes: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Start and end (x, y, z) of the lines of `views` and `planes` (by default all): [planes, views, tangential, 3]."""
+        """Start and end (x, y, z) of the lines of `views`, `planes` (default: all): [planes, views, tangential, 3]."""
         chosen = np.arange(self.planes) if planes is None else np.asarray(planes)
         ends = []
         for in_plane, side in zip(self.in_plane_end_points_mm(views), (-0.5, 0.5), strict=True):
