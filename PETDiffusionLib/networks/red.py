@@ -54,12 +54,14 @@ class RedUNet(nn.Module):
         x = F.pad(x_t, (0, -bins % multiple, 0, -views % multiple), mode="replicate")
         time = self.time_mlp(timesteps)
         skips = []
-        for first, second, attend, down in self.downs:  # type: ignore[misc]
+        for level in self.downs:
+            first, second, attend, down = level.children()
             x = attend(second(first(x, time), time))
             skips.append(x)
             x = down(x)
         x = self.mid_block2(self.mid_attn(self.mid_block1(x, time)), time)
-        for first, second, attend, up in self.ups:  # type: ignore[misc]
+        for level in self.ups:
+            first, second, attend, up = level.children()
             x = up(attend(second(first(torch.cat([x, skips.pop()], dim=1), time), time)))
         return self.final_conv(x)[..., :views, :bins]
 
@@ -70,7 +72,7 @@ def from_state_dict(state: Mapping[str, torch.Tensor]) -> RedUNet:
     Raises RuntimeError (torch's own, with the names) where weights are missing or foreign.
     """
     width = state["final_conv.1.weight"].shape[1]
-    widths = []
+    widths: list[int] = []
     while (name := f"downs.{len(widths)}.1.ds_conv.weight") in state:
         widths.append(state[name].shape[0])
     network = RedUNet(width, tuple(after // width for after in widths))
