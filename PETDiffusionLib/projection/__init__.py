@@ -1,1 +1,8 @@
 """Projectors: line integrals through an image, and their adjoints."""
+
+from PETDiffusionLib.projection.autograd import back_project, project
+from PETDiffusionLib.projection.choice import make_projector
+from PETDiffusionLib.projection.lines import LineProjector
+from PETDiffusionLib.projection.projector import Projector
+
+__all__ = ["LineProjector", "Projector", "back_project", "make_projector", "project"]
