@@ -8,22 +8,26 @@ from __future__ import annotations
 import errno
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from PETDiffusionLib.cli import main
-from PETDiffusionLib.jobs import METHODS, Job
+from PETDiffusionLib.jobs import Job
+from PETDiffusionLib.methods.catalogue import METHODS, Method, Preset
+from PETDiffusionLib.methods.catalogue.denoise import DENOISE
 
 BEHAVIOURS = ("copy", "slow", "warn", "bug", "disk-full", "out-of-memory", "second-output-fails", "no-torch", "huge")
-DESCRIPTION = {
-    "id": "fake",
-    "title": "Copies its input",
-    "kind": "denoise",
-    "task": "denoise",
-    "input": "volume",
-    "presets": [{"id": name, "title": name, "description": name} for name in BEHAVIOURS],
-    "default_preset": "copy",
-    "outputs": ["image", "uncertainty"],
-}
+FAKE = Method(
+    id="fake",
+    title="Copies its input",
+    kind="denoise",
+    module=Path(__file__).stem,
+    inputs=DENOISE.inputs,
+    outputs=DENOISE.outputs,
+    presets={name: Preset(name, name) for name in BEHAVIOURS},
+    default_preset="copy",
+    task="denoise",
+)
 
 
 def run(job: Job, progress, warn) -> dict[str, object]:
@@ -59,9 +63,9 @@ def run(job: Job, progress, warn) -> dict[str, object]:
     return {"model": None, "seconds": 0.1}
 
 
-def use_fake_method() -> None:
+def use_fake_method(default_preset: str = "copy") -> None:
     """Let "denoise" name this file's method, and "fake" too."""
-    METHODS["denoise"] = METHODS["fake"] = Path(__file__).stem
+    METHODS["denoise"] = METHODS["fake"] = replace(FAKE, default_preset=default_preset)
     sys.path.insert(0, str(Path(__file__).parent))
 
 

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 
 from PETDiffusionLib.cli import build_parser
 from PETDiffusionLib.cli.terminal import clock_time
+from PETDiffusionLib.methods.catalogue import METHODS
 from PETDiffusionLib.volumes import Volume, read_volume, write_volume
 
 HEAVY = ("torch", "numpy", "SimpleITK", "skimage", "scipy", "pydicom", "tqdm", "PIL")
@@ -133,7 +134,7 @@ def test_info_says_what_is_installed(petdiffusion) -> None:
     info = json.loads(petdiffusion("info", "--json").stdout)
     assert {"engine", "python", "torch", "devices", "parallelproj", "methods", "models", "models_folder"} <= set(info)
     assert "cpu" in info["devices"] and info["missing"] == []
-    assert [method["id"] for method in info["methods"]] == ["denoise"] and info["methods"][0]["models"]
+    assert [method["id"] for method in info["methods"]] == list(METHODS) and info["methods"][0]["models"]
     assert petdiffusion("info").returncode == 0
 
 

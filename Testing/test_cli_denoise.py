@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from PETDiffusionLib.methods.denoise import PRESETS
+from PETDiffusionLib.methods.catalogue.denoise import PRESETS
 from PETDiffusionLib.simulation import PHANTOMS
 from PETDiffusionLib.volumes import read_volume, write_volume
 

@@ -241,8 +241,8 @@ def test_a_job_that_cannot_be_read_is_an_error_event(folder: Path, engine_enviro
 
 def on_the_command_line(preset: str) -> list[str]:
     """The beginning of a command `petdiffusion denoise ...` in which the fake method does what the preset says."""
-    code = "import sys, engine_with_fake_method as engine; engine.DESCRIPTION['default_preset'] = sys.argv.pop(1); "
-    return [sys.executable, "-c", code + "engine.use_fake_method(); sys.exit(engine.main())", preset, "denoise"]
+    code = "import sys, engine_with_fake_method as engine; engine.use_fake_method(sys.argv.pop(1)); "
+    return [sys.executable, "-c", code + "sys.exit(engine.main())", preset, "denoise"]
 
 
 @posix_only

@@ -1,16 +1,18 @@
-"""Arguments that several commands share, and checks on numbers."""
+"""Arguments that several commands share, and arguments made from the rules of options."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from PETDiffusionLib.methods.catalogue.rules import STATED_SUV, Rule
 
 if TYPE_CHECKING:
     from PETDiffusionLib.volumes import Unit
 
-UNITS: dict[str | None, Unit] = {"suv": "suvbw", "bqml": "bqml"}
+UNITS: dict[str | None, Unit] = {"suv": "suvbw", "bqml": "bqml"}  # on the command line, and in the engine
 
 
 def number_above(limit: float, limit_allowed: bool = False) -> Callable[[str], float]:
@@ -40,17 +42,38 @@ def whole_number_from(limit: int) -> Callable[[str], int]:
     return parse
 
 
+def add_option(parser: argparse._ActionsContainer, name: str, rules: Sequence[Rule]) -> None:
+    """The argument of an option; several methods may each have a rule for it. It is None where it is not given."""
+    first = rules[0]
+    flag = "--" + name.replace("_", "-")
+    if first.kind == "flag":
+        parser.add_argument(flag, action="store_true", default=None, help=first.help)
+        return
+
+    def parse(text: str) -> Any:
+        value = first.parse(text)
+        if not any(rule.accepts_one(value) for rule in rules):
+            raise argparse.ArgumentTypeError(f"{first.expected} is expected, found {text}")
+        return value
+
+    choices = list(dict.fromkeys(choice for rule in rules for choice in rule.choices))
+    metavar = "{" + ",".join(choices) + "}" if choices else {"whole": "N", "number": "X"}.get(first.kind, "TEXT")
+    defaults = {str(rule.default) for rule in rules if rule.default is not None}
+    default = f" (default: {', '.join(sorted(defaults))})" if defaults else ""
+    parser.add_argument(
+        flag,
+        type=parse,
+        metavar=metavar,
+        nargs=first.count if first.count > 1 else None,
+        help=first.help + default,
+    )
+
+
 def add_dose_arguments(parser: argparse.ArgumentParser) -> None:
     """What turns Bq/ml into SUV where the file does not say it."""
     group = parser.add_argument_group("SUV of volumes in Bq/ml that do not carry it (NIfTI, NRRD, MHA)")
-    group.add_argument("--weight-kg", type=number_above(0), metavar="KG", help="the patient's weight")
-    group.add_argument("--dose-mbq", type=number_above(0), metavar="MBQ", help="the injected dose")
-    group.add_argument(
-        "--minutes",
-        type=number_above(0, limit_allowed=True),
-        metavar="MIN",
-        help="minutes from injection to the start of the scan",
-    )
+    for name in ("weight_kg", "dose_mbq", "minutes"):
+        add_option(group, name, [STATED_SUV[name]])
 
 
 def dose_facts(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -59,9 +82,5 @@ def dose_facts(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_stated_unit(parser: argparse.ArgumentParser, option: str) -> None:
-    """The unit of input values, where the file does not say it; parsed to the engine's name of the unit or None."""
-    parser.add_argument(
-        option,
-        choices=("suv", "bqml"),
-        help="the unit of the input's values, where the file does not say it",
-    )
+    """The unit of input values, where the file does not say it: "suv" or "bqml", by the names in UNITS."""
+    parser.add_argument(option, choices=("suv", "bqml"), help=STATED_SUV["unit"].help)

@@ -1,46 +1,36 @@
-"""Commands that run a job: `denoise` builds it from arguments, `run` reads it from a file."""
+"""Commands that run a job: one a kind of method, made from what the methods declare; `run` reads it from a file."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from PETDiffusionLib.cli.arguments import (
-    UNITS,
-    add_dose_arguments,
-    add_stated_unit,
-    dose_facts,
-    whole_number_from,
-)
+from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_option, add_stated_unit
 from PETDiffusionLib.cli.terminal import TerminalReporter
 from PETDiffusionLib.jobs import CancelWatch, Job, JsonLinesReporter, Reporter, run_job
 from PETDiffusionLib.jobs.runner import report_failure
+from PETDiffusionLib.methods.catalogue import FIELDS, METHODS, Method
+from PETDiffusionLib.methods.catalogue.rules import STATED_SUV
+
+KINDS = {
+    "denoise": "denoise a PET volume",
+    "restore-sinogram": "restore a low-dose sinogram",
+    "reconstruct": "reconstruct a volume from a sinogram",
+}
 
 
 def add_commands(commands: Any) -> None:
     """Add this file's commands to the parser."""
-    denoise = commands.add_parser("denoise", help="denoise a PET volume", description="Denoise a PET volume.")
-    denoise.add_argument("input", metavar="INPUT", type=Path, help="NIfTI, NRRD, MHA or a folder of DICOM PT")
-    denoise.add_argument("output", metavar="OUTPUT", type=Path, help="the denoised volume: .nii.gz, .nii, .nrrd, .mha")
-    denoise.add_argument("--preset", choices=("fast", "balanced", "best"), help="speed against quality")
-    denoise.add_argument(
-        "--samples", type=whole_number_from(1), metavar="N", help="average N draws (default: the preset's)"
-    )
-    denoise.add_argument("--uncertainty", type=Path, metavar="PATH", help="also write the voxelwise standard deviation")
-    add_stated_unit(denoise, "--unit")
-    denoise.add_argument("--grid", choices=("input", "model"), default="input", help="the grid of the outputs")
-    denoise.add_argument(
-        "--model", metavar="ID", help="a model's id or the path of its card (petdiffusion models list)"
-    )
-    denoise.add_argument("--seed", type=whole_number_from(0), default=0, metavar="N", help="same seed, same result")
-    denoise.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    denoise.add_argument("--threads", type=whole_number_from(1), metavar="N", help="CPU threads")
-    denoise.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    denoise.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
-    add_dose_arguments(denoise)
-    denoise.set_defaults(run=_denoise)
+    for kind, words in KINDS.items():
+        methods = {name: method for name, method in METHODS.items() if method.kind == kind}
+        if methods:
+            parser = commands.add_parser(kind, help=words, description=f"{words[0].upper()}{words[1:]}.")
+            _add_method_arguments(parser, methods)
+            parser.set_defaults(run=_run_method)
 
     run = commands.add_parser(
         "run",
@@ -49,39 +39,72 @@ def add_commands(commands: Any) -> None:
         "or its end when it is a pipe, stops the job.",
     )
     run.add_argument("job", metavar="JOB.json", type=Path)
-    run.set_defaults(run=_run)
+    run.set_defaults(run=_run_file)
 
 
-def _denoise(arguments: argparse.Namespace) -> int:
-    outputs = {"image": arguments.output}
-    if arguments.uncertainty is not None:
-        outputs["uncertainty"] = arguments.uncertainty
-    job = Job(
-        method="denoise",
-        inputs={"image": arguments.input},
-        outputs=outputs,
-        options={
-            "unit": UNITS.get(arguments.unit),
-            **dose_facts(arguments),
-            **{name: getattr(arguments, name) for name in ("preset", "samples", "grid", "model", "overwrite")},
-        },
-        device=arguments.device,
-        threads=arguments.threads,
-        seed=arguments.seed,
+def _add_method_arguments(parser: argparse.ArgumentParser, methods: dict[str, Method]) -> None:
+    """The arguments of all methods of a kind; what a method has not is refused when the job is made."""
+    first = next(iter(methods))
+    titles = "; ".join(f"{name}: {method.title}" for name, method in methods.items())
+    parser.add_argument("--method", choices=tuple(methods), default=first, help=f"{titles} (default: {first})")
+    (main_input, input_file), *inputs = _merged(method.inputs for method in methods.values())
+    (main_output, output_file), *outputs = _merged(method.outputs for method in methods.values())
+    parser.add_argument("input", metavar="INPUT", type=Path, help=input_file[0].help)
+    parser.add_argument("output", metavar="OUTPUT", type=Path, help=output_file[0].help)
+    for role, files in (*inputs, *outputs):
+        parser.add_argument("--" + role.replace("_", "-"), type=Path, metavar="PATH", help=files[0].help)
+    options = dict(_merged(method.rules for method in methods.values()))
+    for name, rules in options.items():
+        if name not in STATED_SUV:
+            add_option(parser, name, rules)
+    for name, rule in FIELDS.items():
+        add_option(parser, name, [rule])
+    parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
+    if "unit" in options:
+        add_stated_unit(parser, "--unit")
+        add_dose_arguments(parser)
+    parser.set_defaults(
+        inputs={main_input: "input", **{role: role for role, _ in inputs}},
+        outputs={main_output: "output", **{role: role for role, _ in outputs}},
+        options=tuple(options),
     )
+
+
+def _merged(tables: Iterable[Any]) -> list[tuple[str, list[Any]]]:
+    """What several tables have under each of their names, in the order of the names."""
+    merged: dict[str, list[Any]] = {}
+    for name, value in chain.from_iterable(table.items() for table in tables):
+        merged.setdefault(name, []).append(value)
+    return list(merged.items())
+
+
+def _run_method(arguments: argparse.Namespace) -> int:
+    def given(names: dict[str, str]) -> dict[str, Any]:
+        values = {name: getattr(arguments, argument) for name, argument in names.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def make_job() -> Job:
+        options = given({name: name for name in arguments.options})
+        if "unit" in options:
+            options["unit"] = UNITS[options["unit"]]
+        fields = given({name: name for name in FIELDS})
+        return Job(arguments.method, given(arguments.inputs), given(arguments.outputs), options, **fields)
+
     reporter: Reporter = JsonLinesReporter(sys.stdout) if arguments.json else TerminalReporter()
-    watch = CancelWatch()
-    watch.watch_signals()
-    return run_job(job, reporter, watch)
+    return _run(make_job, reporter, CancelWatch())
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    reporter = JsonLinesReporter(sys.stdout)
+def _run_file(arguments: argparse.Namespace) -> int:
     watch = CancelWatch()
-    watch.watch_signals()
     watch.watch_pipe()
+    return _run(lambda: Job.load(arguments.job), JsonLinesReporter(sys.stdout), watch)
+
+
+def _run(make_job: Callable[[], Job], reporter: Reporter, watch: CancelWatch) -> int:
+    """Make the job and run it. Returns the exit status of the program."""
+    watch.watch_signals()
     try:
-        job = Job.load(arguments.job)
+        job = make_job()
     except Exception as error:
         return report_failure(error, reporter)
     return run_job(job, reporter, watch)

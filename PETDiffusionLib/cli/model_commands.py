@@ -11,7 +11,7 @@ from typing import Any
 from PETDiffusionLib import __version__
 from PETDiffusionLib.jobs.manifest import package_versions
 from PETDiffusionLib.jobs.reporters import plain
-from PETDiffusionLib.jobs.runner import METHODS, load_method
+from PETDiffusionLib.methods.catalogue import METHODS, Method
 from PETDiffusionLib.models import file_is_intact, find_model, list_models, model_folders, user_folder
 
 NEEDED = ("torch", "numpy", "SimpleITK", "scikit-image", "scipy", "pydicom", "safetensors", "tqdm", "pillow")
@@ -78,15 +78,14 @@ def collect_info() -> dict[str, Any]:
         "devices": _devices(),
         "parallelproj": _can_import("parallelproj"),
         "missing": [name for name, version in versions.items() if version is None],
-        "methods": [_describe(name, cards) for name in METHODS if _can_import(METHODS[name])],
+        "methods": [_describe(method, cards) for method in METHODS.values() if _can_import(method.module)],
         "models": [card.to_json() for card in cards],
         "models_folder": str(user_folder()),
     }
 
 
-def _describe(method: str, cards: list[Any]) -> dict[str, Any]:
-    description = load_method(method).DESCRIPTION
-    return {**description, "models": [card.id for card in cards if card.task == description["task"]]}
+def _describe(method: Method, cards: list[Any]) -> dict[str, Any]:
+    return {**method.to_json(), "models": [card.id for card in cards if card.task == method.task]}
 
 
 def _devices() -> list[str]:

@@ -3,6 +3,6 @@
 from PETDiffusionLib.jobs.cancel import CancelWatch
 from PETDiffusionLib.jobs.document import Job
 from PETDiffusionLib.jobs.reporters import JsonLinesReporter, Reporter
-from PETDiffusionLib.jobs.runner import METHODS, run_job
+from PETDiffusionLib.jobs.runner import run_job
 
-__all__ = ["METHODS", "CancelWatch", "Job", "JsonLinesReporter", "Reporter", "run_job"]
+__all__ = ["CancelWatch", "Job", "JsonLinesReporter", "Reporter", "run_job"]

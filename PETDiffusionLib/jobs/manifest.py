@@ -60,7 +60,7 @@ def _files_of(path: Path) -> list[Path]:
         found = path.rglob("*")
     elif is_dicom_file(path):
         found = path.parent.iterdir()
-    elif path.suffix.lower() in (".mhd", ".nhdr"):
+    elif path.suffix.lower() in (".mhd", ".nhdr", ".hs"):
         found = (file for file in path.parent.iterdir() if file.stem == path.stem)
     else:
         return [path]

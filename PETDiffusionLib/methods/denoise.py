@@ -17,47 +17,18 @@ from PETDiffusionLib.diffusion.preconditioning import ResidualDenoiser, make_con
 from PETDiffusionLib.diffusion.residual import sample, uniform_times
 from PETDiffusionLib.diffusion.tiling import mirrored, padded_to_multiple, plan_windows, tiled
 from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.methods.catalogue.denoise import BUNDLED_MODEL, PRESETS, StepsPreset
 from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.models.card import ModelCard
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.volumes import Volume, read_volume, to_suv, write_volume
 from PETDiffusionLib.volumes.resampling import GridPair, isotropic_grid
 
-BUNDLED_MODEL = "petdiffusion-denoiser"
 WINDOW, OVERLAP = (96, 256, 256), 24
 EMPTY_AIR = 0.01  # of the mean uptake: below it there is nothing to denoise
 
 Progress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
-
-
-@dataclass(frozen=True)
-class Preset:
-    """How many reverse steps a draw takes, and how many draws are averaged unless the user says."""
-
-    title: str
-    description: str
-    steps: int
-    samples: int
-
-
-PRESETS = {
-    "fast": Preset("Fast", "One evaluation of the network: the posterior mean.", 1, 1),
-    "balanced": Preset("Balanced", "The posterior mean seen through two mirrors and averaged.", 1, 2),
-    "best": Preset("Best", "Eight draws of two steps, seen through eight mirrors and averaged.", 2, 8),
-}
-
-DESCRIPTION: dict[str, Any] = {
-    "id": "denoise",
-    "title": "Denoise (residual diffusion)",
-    "kind": "denoise",
-    "input": "volume",
-    "outputs": ["image", "uncertainty"],
-    "presets": [{"id": key, "title": p.title, "description": p.description} for key, p in PRESETS.items()],
-    "default_preset": "balanced",
-    "task": "denoise",
-    "default_model": BUNDLED_MODEL,
-}
 
 
 @dataclass(frozen=True)
@@ -209,7 +180,7 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     return result.facts | {"unit": "suvbw", "input_unit": given.unit}
 
 
-def _preset(name: str) -> Preset:
+def _preset(name: str) -> StepsPreset:
     if name not in PRESETS:
         raise PETDiffusionError("no-preset", f'There is no preset "{name}"; presets: {", ".join(PRESETS)}.')
     return PRESETS[name]

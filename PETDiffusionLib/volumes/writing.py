@@ -39,12 +39,12 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
         raise _cannot_write(path, volume, error) from error
 
 
-def check_writable_name(path: str | os.PathLike[str]) -> None:
+def check_writable_name(path: str | os.PathLike[str], endings: tuple[str, ...] = WRITABLE) -> None:
     """Refuse a path whose extension is not a format that can be written, or whose folder does not exist."""
     path = Path(path)
-    if format_of(path) not in WRITABLE:
+    if not path.name.lower().endswith(endings):
         raise PETDiffusionError(
-            "bad-format", f"'{path.name}' does not say its format. Give it one of the endings {', '.join(WRITABLE)}."
+            "bad-format", f"'{path.name}' does not say its format. Give it one of the endings {', '.join(endings)}."
         )
     if not path.parent.is_dir():
         raise PETDiffusionError("cannot-write", f"There is no folder '{path.parent}' to write into. Make it first.")

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from PETDiffusionLib.evaluation import metrics
-from PETDiffusionLib.methods.denoise import BUNDLED_MODEL, PRESETS, denoise
+from PETDiffusionLib.methods.catalogue.denoise import BUNDLED_MODEL, PRESETS
+from PETDiffusionLib.methods.denoise import denoise
 from PETDiffusionLib.models import find_model
 from Testing.benchmarks import baselines
 from Testing.benchmarks.bodies import DRFS, Body, Scanned, as_image, scanned, test_bodies, tuning_bodies

@@ -1,0 +1,9 @@
+"""The methods there are, declared one file each; importable without torch, numpy or SimpleITK."""
+
+from PETDiffusionLib.methods.catalogue.denoise import DENOISE
+from PETDiffusionLib.methods.catalogue.method import File, Method, Preset
+from PETDiffusionLib.methods.catalogue.rules import FIELDS, Rule
+
+METHODS: dict[str, Method] = {method.id: method for method in (DENOISE,)}
+
+__all__ = ["FIELDS", "METHODS", "File", "Method", "Preset", "Rule"]
