@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ import SimpleITK as sitk
 
 from PETDiffusionLib.cli import main
 from PETDiffusionLib.volumes import Volume, write_volume
+
+if TYPE_CHECKING:
+    import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -30,6 +35,32 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder shared/data beside the checkout is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def parity() -> Path:
+    """The folder of outputs of the reference implementations; the test is skipped where there is none."""
+    folder = REPOSITORY.parent / "shared" / "parity"
+    if not folder.is_dir():
+        pytest.skip("the folder shared/parity beside the checkout is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def named_weights(parity: Path) -> Callable[[str], dict[str, torch.Tensor]]:
+    """The weights that the reference outputs were made with: named_weights("ddpm3d_small.json")."""
+    spec = importlib.util.spec_from_file_location("weights_from_names", parity / "weights_from_names.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def weights(document: str) -> dict[str, torch.Tensor]:
+        import torch
+
+        shapes = json.loads((parity / document).read_text())["parameters"]
+        return {name: torch.from_numpy(module.tensor_from_name(name, shape)) for name, shape in shapes.items()}
+
+    return weights
 
 
 @pytest.fixture(scope="session")

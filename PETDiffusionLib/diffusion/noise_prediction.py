@@ -1,0 +1,34 @@
+"""From a network that says the noise in x_t to a denoiser that says x_0, for the Gaussian process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from PETDiffusionLib.networks.ddpm3d import DDPM3D, Film
+
+
+class NoiseDenoiser:
+    """The denoiser of a `network` that says the noise in x_t: `estimate = denoiser(x_t, t, condition)`.
+
+    Volumes are [batch, 1, z, y, x] in units of the model card's scale, `condition` (the low dose) of one volume or of
+    each; t is an index into `alphas_cumprod`. Returns [batch, 2, z, y, x]: x_0 between -1 and 1, and where the learned
+    log variance of a step lies between the posterior's (0) and beta (1). What time does to the network is worked out
+    once a step, however many windows ask.
+    """
+
+    def __init__(self, network: DDPM3D, alphas_cumprod: Sequence[float]) -> None:
+        self.network, self.alphas_cumprod = network, alphas_cumprod
+        self._film: tuple[int, list[Film]] | None = None
+
+    def __call__(self, x_t: torch.Tensor, t: int, condition: torch.Tensor) -> torch.Tensor:
+        timesteps = torch.tensor([t], device=x_t.device)
+        if self._film is None or self._film[0] != t:
+            self._film = (t, self.network.film(timesteps))
+        # The network's axes are z, x, y.
+        answer = self.network(x_t.transpose(3, 4), timesteps, condition.transpose(3, 4), self._film[1]).transpose(3, 4)
+        abar = self.alphas_cumprod[t]
+        x0 = (x_t - math.sqrt(1 - abar) * answer[:, :1]) / math.sqrt(abar)
+        return torch.cat([x0.clamp_(-1, 1), (answer[:, 1:] + 1) / 2], dim=1)
