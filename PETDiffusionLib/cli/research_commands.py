@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_stated_unit, dose_facts
 from PETDiffusionLib.jobs.runner import EXIT_CANCELLED
 from PETDiffusionLib.jobs.staging import Staging
+
+# What can be trained: the names of modules in PETDiffusionLib.training.
+TRAININGS = ("denoiser", "prior")
 
 
 def add_commands(commands: Any) -> None:
@@ -40,8 +44,8 @@ def add_commands(commands: Any) -> None:
     evaluate.set_defaults(run=_evaluate)
 
     train = commands.add_parser("train", help="train a model on simulated data", description="Train a model.")
-    train.add_argument("what", choices=("denoiser",))
-    train.add_argument("arguments", nargs=argparse.REMAINDER, help="see: petdiffusion train denoiser --help")
+    train.add_argument("what", choices=TRAININGS)
+    train.add_argument("arguments", nargs=argparse.REMAINDER, help="see: petdiffusion train denoiser --help, and so on")
     train.set_defaults(run=_train)
 
 
@@ -88,10 +92,9 @@ def _label_names(labels: Path | None) -> dict[int, str]:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from PETDiffusionLib.training.denoiser import main
-
+    training = importlib.import_module(f"PETDiffusionLib.training.{arguments.what}")
     try:
-        main(arguments.arguments)
+        training.main(arguments.arguments)
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         return EXIT_CANCELLED

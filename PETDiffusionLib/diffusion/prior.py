@@ -1,0 +1,50 @@
+"""A network as a prior: the estimate of clean activity under Gaussian noise, with an anatomical image or without.
+
+The inputs and outputs are scaled after Karras et al. 2022 (EDM, table 1): with y = x_0 + sigma eps,
+D(y) = c_skip y + c_out F(c_in y), so that the plain network F always sees and answers at unit size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+SIGMA_DATA = 0.7  # the standard deviation of FDG-like activity in units of its mean
+NETWORK_ARGUMENTS = {"in_channels": 2, "out_channels": 1}
+
+
+def denoised(
+    network: nn.Module, y: torch.Tensor, sigma: torch.Tensor, voxel_size_mm: torch.Tensor, anatomy: torch.Tensor
+) -> torch.Tensor:
+    """E[x_0 | y] as the network has learnt it, for y [batch, 1, z, y, x] in units of the activity scale.
+
+    `sigma` and `voxel_size_mm` (in-plane) are [batch]; `anatomy` [batch, 1, z, y, x] has a mean of one, or is zero
+    where there is none.
+    """
+    skip, out, scale = (c[:, None, None, None, None] for c in edm_coefficients(sigma))
+    inputs = torch.cat([scale * y, anatomy], dim=1)
+    return skip * y + out * network(inputs, sigma.log() / 4, (voxel_size_mm / 3).log())
+
+
+def edm_coefficients(sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """c_skip, c_out and c_in at noise levels `sigma`."""
+    total = sigma.square() + SIGMA_DATA**2
+    return SIGMA_DATA**2 / total, sigma * SIGMA_DATA / total.sqrt(), total.rsqrt()
+
+
+class PriorDenoiser:
+    """`x0 = denoiser(x_t, t, anatomy)` in the Gaussian process whose `alphas_cumprod` are given.
+
+    x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps is y = x_t / sqrt(abar) at sigma^2 = (1 - abar) / abar.
+    """
+
+    def __init__(self, network: nn.Module, alphas_cumprod: torch.Tensor, voxel_size_mm: float) -> None:
+        self.network, self.alphas_cumprod, self.voxel_size_mm = network, alphas_cumprod, voxel_size_mm
+
+    def __call__(self, x_t: torch.Tensor, t: int, anatomy: torch.Tensor) -> torch.Tensor:
+        abar = float(self.alphas_cumprod[t])
+        sigma = x_t.new_full((len(x_t),), math.sqrt((1 - abar) / abar))
+        size = x_t.new_full((len(x_t),), self.voxel_size_mm)
+        return denoised(self.network, x_t / math.sqrt(abar), sigma, size, anatomy)
