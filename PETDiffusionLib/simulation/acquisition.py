@@ -16,8 +16,8 @@ from scipy.ndimage import convolve1d, gaussian_filter, gaussian_filter1d
 
 from PETDiffusionLib.projection.planes import PlaneGeometry, PlaneProjector, subset_projectors
 from PETDiffusionLib.simulation.phantom import Phantom
+from PETDiffusionLib.simulation.regridding import labels_on_grid, regridded
 from PETDiffusionLib.simulation.scanners import Scanner
-from PETDiffusionLib.volumes.resampling import downsampled
 
 FWHM_TO_SIGMA = 1 / 2.35482
 
@@ -80,28 +80,9 @@ def _on_scanner_grid(
     sigma = [scanner.resolution_mm * FWHM_TO_SIGMA / s for s in fine_size]
     blurred = gaussian_filter(phantom.activity, sigma)
     truth, mu, blurred = (
-        _regridded(array, fine_size, shape, voxel_size) for array in (phantom.activity, phantom.mu, blurred)
+        regridded(array, fine_size, shape, voxel_size) for array in (phantom.activity, phantom.mu, blurred)
     )
-    nearest = [
-        np.round((np.arange(n) - (n - 1) / 2) * s / f + (m - 1) / 2).astype(int)
-        for n, s, f, m in zip(shape, voxel_size, fine_size, fine_shape, strict=True)
-    ]
-    inside = [(index >= 0) & (index < m) for index, m in zip(nearest, fine_shape, strict=True)]
-    clipped = [np.clip(index, 0, m - 1) for index, m in zip(nearest, fine_shape, strict=True)]
-    labels = phantom.labels[np.ix_(*clipped)] * (
-        inside[0][:, None, None] & inside[1][None, :, None] & inside[2][None, None, :]
-    )
-    return truth, mu, labels.astype(np.uint16), blurred, voxel_size
-
-
-def _regridded(array: np.ndarray, size: tuple, shape: tuple, new_size: tuple) -> np.ndarray:
-    """Average on to the new voxels; beyond the phantom there is air."""
-    margin = [
-        max(2, int(np.ceil((n * s / f - m) / 2)) + 2)
-        for n, s, f, m in zip(shape, new_size, size, array.shape, strict=True)
-    ]
-    padded = np.pad(array, [(0, 0), (margin[1], margin[1]), (margin[2], margin[2])])
-    return np.maximum(downsampled(padded, size, shape, new_size), 0)
+    return truth, mu, labels_on_grid(phantom.labels, fine_size, shape, voxel_size), blurred, voxel_size
 
 
 class _Expectation:

@@ -11,11 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from PETDiffusionLib.projection.attenuation import BONE_MU_PER_MM, FAT_MU_PER_MM, LUNG_MU_PER_MM, WATER_MU_PER_MM
 from PETDiffusionLib.simulation.phantom import (
-    BONE_MU_PER_MM,
-    FAT_MU_PER_MM,
-    LUNG_MU_PER_MM,
-    WATER_MU_PER_MM,
     Phantom,
     add_lesions,
     empty_phantom,

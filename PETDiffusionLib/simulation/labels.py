@@ -11,10 +11,8 @@ import SimpleITK as sitk
 from scipy.ndimage import binary_closing, binary_fill_holes, label
 
 from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.projection.attenuation import BONE_MU_PER_MM, LUNG_MU_PER_MM, WATER_MU_PER_MM, mu_from_hounsfield
 from PETDiffusionLib.simulation.phantom import (
-    BONE_MU_PER_MM,
-    LUNG_MU_PER_MM,
-    WATER_MU_PER_MM,
     Phantom,
     add_lesions,
     texture,
@@ -99,13 +97,6 @@ def label_phantom(
     phantom.activity *= texture(phantom, 0.12, rng)
     add_lesions(phantom, lesions, rng, phantom.mu > LUNG_MU_PER_MM / 2)
     return phantom
-
-
-def mu_from_hounsfield(hounsfield: np.ndarray) -> np.ndarray:
-    """Attenuation at 511 keV in 1/mm from CT numbers, by the bilinear rule (Burger et al. 2002)."""
-    soft = WATER_MU_PER_MM * (1 + hounsfield / 1000)
-    bone = WATER_MU_PER_MM + 5.1e-6 * hounsfield
-    return np.clip(np.where(hounsfield <= 0, soft, bone), 0, 0.02).astype(np.float32)
 
 
 def _paint_background(phantom: Phantom, values: np.ndarray, hounsfield: np.ndarray | None, uptake: dict) -> None:

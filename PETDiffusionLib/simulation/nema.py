@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from PETDiffusionLib.projection.attenuation import LUNG_MU_PER_MM, WATER_MU_PER_MM
 from PETDiffusionLib.simulation.phantom import (
-    LUNG_MU_PER_MM,
-    WATER_MU_PER_MM,
     Phantom,
     ellipsoid_distance,
     empty_phantom,

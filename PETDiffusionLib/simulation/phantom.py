@@ -8,11 +8,6 @@ import numpy as np
 
 from PETDiffusionLib.volumes.resampling import apply_matrices, centre_matrix
 
-WATER_MU_PER_MM = 0.0096
-BONE_MU_PER_MM = 0.0130
-LUNG_MU_PER_MM = 0.0028
-FAT_MU_PER_MM = 0.0090
-
 
 @dataclass
 class Phantom:

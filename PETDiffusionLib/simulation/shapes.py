@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from PETDiffusionLib.projection.attenuation import BONE_MU_PER_MM, LUNG_MU_PER_MM, WATER_MU_PER_MM
 from PETDiffusionLib.simulation.phantom import (
-    BONE_MU_PER_MM,
-    LUNG_MU_PER_MM,
-    WATER_MU_PER_MM,
     Phantom,
     add_lesions,
     ellipsoid_distance,

@@ -7,13 +7,18 @@ from PETDiffusionLib.sinograms.geometry import (
     parallel_beam,
     segments_of_span,
 )
+from PETDiffusionLib.sinograms.grid import ImageGrid, default_grid
 from PETDiffusionLib.sinograms.scanners import SCANNERS, named_scanner
+from PETDiffusionLib.sinograms.sinogram import Sinogram
 
 __all__ = [
     "SCANNERS",
+    "ImageGrid",
     "ScannerGeometry",
     "Segment",
+    "Sinogram",
     "TimeOfFlight",
+    "default_grid",
     "named_scanner",
     "parallel_beam",
     "segments_of_span",

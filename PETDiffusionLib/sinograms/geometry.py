@@ -23,6 +23,7 @@ class TimeOfFlight:
     bins: int
     bin_width_mm: float
     sigma_mm: float  # of the position along the line: c / 2 times the standard deviation of the time difference
+    truncation_sigmas: float = 3.0  # the response is zero beyond it, and its sum over the bins in between is one
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,10 @@ class ScannerGeometry:
         differences = np.array([segment.mean_difference for segment in self.segments])
         return differences[self.plane_segment] * self.ring_spacing_mm
 
+    def plane_end_points_z_mm(self) -> tuple[np.ndarray, np.ndarray]:
+        """z of the start and of the end of every plane's lines, [planes] each, mm."""
+        return self.plane_middle_mm - self.plane_tilt_mm / 2, self.plane_middle_mm + self.plane_tilt_mm / 2
+
     @cached_property
     def ring_pairs(self) -> np.ndarray:
         """How many pairs of rings each plane sums, [planes]: its sensitivity before any other."""
@@ -181,11 +186,10 @@ class ScannerGeometry:
         """Start and end (x, y, z) of the lines of `views`, `planes` (default: all): [planes, views, tangential, 3]."""
         chosen = np.arange(self.planes) if planes is None else np.asarray(planes)
         ends = []
-        for in_plane, side in zip(self.in_plane_end_points_mm(views), (-0.5, 0.5), strict=True):
-            z = self.plane_middle_mm[chosen] + side * self.plane_tilt_mm[chosen]
+        for in_plane, z in zip(self.in_plane_end_points_mm(views), self.plane_end_points_z_mm(), strict=True):
             shape = (len(chosen), *in_plane.shape[:2])
             xy = np.broadcast_to(in_plane, (*shape, 2))
-            ends.append(np.concatenate([xy, np.broadcast_to(z[:, None, None, None], (*shape, 1))], axis=-1))
+            ends.append(np.concatenate([xy, np.broadcast_to(z[chosen, None, None, None], (*shape, 1))], axis=-1))
         return ends[0], ends[1]
 
     def direct_planes(self) -> ScannerGeometry:

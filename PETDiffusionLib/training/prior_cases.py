@@ -10,10 +10,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from PETDiffusionLib.diffusion.activity_scale import activity_scale
+from PETDiffusionLib.projection.attenuation import LUNG_MU_PER_MM
 from PETDiffusionLib.simulation.acquisition import FWHM_TO_SIGMA
 from PETDiffusionLib.simulation.anatomy import anatomical_image
 from PETDiffusionLib.simulation.bodies import BODY_LENGTH_MM, procedural_body
-from PETDiffusionLib.simulation.phantom import LUNG_MU_PER_MM, add_lesions
+from PETDiffusionLib.simulation.phantom import add_lesions
 from PETDiffusionLib.volumes.resampling import downsampled
 
 # Seeds of their own, apart from those of the denoiser's cases and of every benchmark.

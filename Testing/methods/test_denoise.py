@@ -7,8 +7,9 @@ from scipy import ndimage
 
 from PETDiffusionLib.errors import Cancelled, PETDiffusionError
 from PETDiffusionLib.methods.denoise import denoise
+from PETDiffusionLib.projection.attenuation import WATER_MU_PER_MM
 from PETDiffusionLib.simulation.acquisition import scan
-from PETDiffusionLib.simulation.phantom import WATER_MU_PER_MM, empty_phantom
+from PETDiffusionLib.simulation.phantom import empty_phantom
 from PETDiffusionLib.simulation.scanners import SCANNERS
 
 SHAPE = (22, 30, 34)

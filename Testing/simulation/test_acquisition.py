@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from PETDiffusionLib.projection.attenuation import WATER_MU_PER_MM
 from PETDiffusionLib.simulation.acquisition import scan
-from PETDiffusionLib.simulation.phantom import WATER_MU_PER_MM, empty_phantom
+from PETDiffusionLib.simulation.phantom import empty_phantom
 from PETDiffusionLib.simulation.scanners import SCANNERS
 
 SCANNER = replace(SCANNERS["whole-body-4.7"], bed_mm=0.0)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.projection.attenuation import mu_from_hounsfield
 from PETDiffusionLib.simulation import PHANTOMS, simulate_study
 from PETDiffusionLib.simulation.bodies import procedural_body
-from PETDiffusionLib.simulation.labels import label_phantom, mu_from_hounsfield, organ_of, read_label_names
+from PETDiffusionLib.simulation.labels import label_phantom, organ_of, read_label_names
 from PETDiffusionLib.simulation.nema import SPHERE_DIAMETERS_MM, nema_iq
 
 
