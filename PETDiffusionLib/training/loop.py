@@ -20,6 +20,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
+from PETDiffusionLib.networks.precision import FastPrecision
+
 Batch = TypeVar("Batch")
 Losses = dict[str, torch.Tensor]
 
@@ -45,8 +47,8 @@ class TrainingLoop(Generic[Batch]):
 
     `make_batch(step)` gives a step's batch and runs ahead in threads; `losses(network, batch, generator)` gives the
     terms of the loss by name, "loss" being the one that is minimised; `validate(average)` gives figures for the curve.
-    `average` is the exponential moving average of the weights: the network to keep. On CUDA the network runs in
-    bfloat16 (autocast).
+    `average` is the exponential moving average of the weights: the network to keep. The network runs in bfloat16
+    where the hardware has it, everything else in single precision.
     """
 
     def __init__(self, network: nn.Module, folder: Path, plan: Plan, device: torch.device) -> None:
@@ -80,8 +82,8 @@ class TrainingLoop(Generic[Batch]):
             if self.step % self.plan.every == 0 or self.step == self.plan.steps:
                 means = {name: float(value) / (self.step - first) for name, value in sums.items()}
                 self.seconds += time.perf_counter() - started
-                row = {"step": self.step, "seconds": round(self.seconds, 1)} | means | validate(self.average)
-                self._note(row)
+                figures = validate(FastPrecision(self.average))
+                self._note({"step": self.step, "seconds": round(self.seconds, 1)} | means | figures)
                 self.save()
                 sums, started, first = {}, time.perf_counter(), self.step
 
@@ -90,8 +92,7 @@ class TrainingLoop(Generic[Batch]):
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.plan.steps, self.plan.rate)
         generator = torch.Generator(self.device).manual_seed(self.plan.seed * 1_000_003 + self.step)
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
-            terms = losses(self.network, batch, generator)
+        terms = losses(FastPrecision(self.network), batch, generator)
         self.optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
