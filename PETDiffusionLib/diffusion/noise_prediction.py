@@ -1,4 +1,7 @@
-"""From a network that says the noise in x_t to a denoiser that says x_0, for the Gaussian process."""
+"""From a network that says the noise in x_t to a denoiser that says x_0, for the Gaussian process.
+
+Such a network works on SUV over the scale of its card, clipped to 0 to 1.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,16 @@ from collections.abc import Sequence
 import torch
 
 from PETDiffusionLib.networks.ddpm3d import DDPM3D, Film
+
+
+def clipped_to_scale(volume: torch.Tensor, scale: float) -> torch.Tensor:
+    """SUV as the network wants it: 0 to 1, whatever lies above `scale` at 1."""
+    return (volume / scale).clamp(0, 1)
+
+
+def back_to_suv(x0: torch.Tensor, low_dose: torch.Tensor, scale: float) -> torch.Tensor:
+    """An estimate of x_0 in SUV. What of the low dose lies above the scale, which no network saw, is kept as it is."""
+    return scale * x0.clamp(0, 1) + (low_dose - scale).clamp_min(0)
 
 
 class NoiseDenoiser:

@@ -11,7 +11,7 @@ from typing import Any
 
 from PETDiffusionLib.errors import PETDiffusionError
 
-TASKS = ("denoise", "restore-sinogram", "prior")
+TASKS = ("denoise", "denoise-ddpm3d", "restore-sinogram", "prior")
 
 
 def _is_text(value: Any) -> bool:

@@ -17,6 +17,11 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and supported is not None and supported()
 
 
+def fast_precision(device: torch.device) -> torch.dtype:
+    """The precision that convolutions on `device` should run in."""
+    return torch.bfloat16 if has_bfloat16(device) else torch.float32
+
+
 class FastPrecision(nn.Module):
     """`network` in the fast precision of the device that its inputs are on; single precision goes in and comes out."""
 

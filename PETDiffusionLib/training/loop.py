@@ -1,7 +1,8 @@
 """What every training shares: optimiser, learning rate, average of the weights, checkpoints, and a curve on disk.
 
 A training is a network, a function that makes the batch of a step, and a loss. Everything random is seeded by the step,
-so a training that was stopped goes on along the same curve.
+so a training that was stopped goes on along the same curve. Started by torchrun, it runs in several processes that
+average their gradients; the first one keeps the files.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from PETDiffusionLib.networks.precision import FastPrecision
+from PETDiffusionLib.training.processes import rank, several_processes
+from PETDiffusionLib.training.tensorboard import EventLog
 
 Batch = TypeVar("Batch")
 Losses = dict[str, torch.Tensor]
@@ -43,22 +47,24 @@ class Plan:
 
 
 class TrainingLoop(Generic[Batch]):
-    """One network's training in `folder`, which holds `checkpoint.pt` and `curve.jsonl`; resumes where one stopped.
+    """One network's training in `folder`, which holds `checkpoint.pt`, `curve.jsonl` and TensorBoard's `log`.
 
-    `make_batch(step)` gives a step's batch and runs ahead in threads; `losses(network, batch, generator)` gives the
-    terms of the loss by name, "loss" being the one that is minimised; `validate(average)` gives figures for the curve.
-    `average` is the exponential moving average of the weights: the network to keep. The network runs in bfloat16
-    where the hardware has it, everything else in single precision.
+    It resumes where one stopped. `make_batch(step)` gives a step's batch and runs ahead in threads;
+    `losses(network, batch, generator)` gives the terms of the loss by name, "loss" being the one that is minimised;
+    `validate(average)` gives figures for the curve. `average` is the exponential moving average of the weights: the
+    network to keep. The network runs in bfloat16 where the hardware has it, everything else in single precision.
     """
 
     def __init__(self, network: nn.Module, folder: Path, plan: Plan, device: torch.device) -> None:
         self.plan, self.folder, self.device = plan, folder, device
         self.network, self.average = network.to(device), copy.deepcopy(network).to(device).eval()
+        self.parallel = DistributedDataParallel(self.network) if several_processes() else self.network
         self.optimiser = torch.optim.AdamW(
             network.parameters(), lr=plan.rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay
         )
         self.step, self.seconds = 0, 0.0
         folder.mkdir(parents=True, exist_ok=True)
+        self.log = EventLog(folder / "log") if rank() == 0 else None
         if self.checkpoint.exists():
             self._load()
 
@@ -82,17 +88,18 @@ class TrainingLoop(Generic[Batch]):
             if self.step % self.plan.every == 0 or self.step == self.plan.steps:
                 means = {name: float(value) / (self.step - first) for name, value in sums.items()}
                 self.seconds += time.perf_counter() - started
-                figures = validate(FastPrecision(self.average))
-                self._note({"step": self.step, "seconds": round(self.seconds, 1)} | means | figures)
-                self.save()
+                if self.log is not None:
+                    figures = validate(FastPrecision(self.average))
+                    self._note(self.log, {"seconds": round(self.seconds, 1)} | means | figures)
+                    self.save()
                 sums, started, first = {}, time.perf_counter(), self.step
 
     def train_step(self, batch: Batch, losses: Callable[[nn.Module, Batch, torch.Generator], Losses]) -> Losses:
         """One optimiser step; returns the terms of its loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.plan.steps, self.plan.rate)
-        generator = torch.Generator(self.device).manual_seed(self.plan.seed * 1_000_003 + self.step)
-        terms = losses(FastPrecision(self.network), batch, generator)
+        generator = torch.Generator(self.device).manual_seed(self.plan.seed * 1_000_003 + self.step + (rank() << 40))
+        terms = losses(FastPrecision(self.parallel), batch, generator)
         self.optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
@@ -107,8 +114,9 @@ class TrainingLoop(Generic[Batch]):
         decay = min(self.plan.ema_decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
 
-    def _note(self, row: dict[str, Any]) -> None:
-        line = json.dumps(row)
+    def _note(self, log: EventLog, row: dict[str, float]) -> None:
+        log.scalars(row, self.step)
+        line = json.dumps({"step": self.step} | row)
         with open(self.folder / "curve.jsonl", "a", encoding="ascii") as curve:
             curve.write(line + "\n")
         print(line, flush=True)
