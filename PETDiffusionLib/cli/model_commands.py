@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from PETDiffusionLib import __version__
@@ -13,18 +15,24 @@ from PETDiffusionLib.jobs.manifest import package_versions
 from PETDiffusionLib.jobs.reporters import plain
 from PETDiffusionLib.methods.catalogue import METHODS, Method
 from PETDiffusionLib.models import file_is_intact, find_model, list_models, model_folders, user_folder
+from PETDiffusionLib.models.importing import KINDS, import_checkpoint
 
 NEEDED = ("torch", "numpy", "SimpleITK", "scikit-image", "scipy", "pydicom", "safetensors", "tqdm", "pillow")
 
 
 def add_commands(commands: Any) -> None:
     """Add this file's commands to the parser."""
-    models = commands.add_parser("models", help="list the models, show a card, say where they lie")
-    actions = models.add_subparsers(title="actions", metavar="list | show ID | path", required=True)
+    models = commands.add_parser("models", help="list the models, show a card, import a published checkpoint")
+    actions = models.add_subparsers(title="actions", metavar="list | show ID | import FILE | path", required=True)
     actions.add_parser("list", help="every model, and whether its weights are intact").set_defaults(run=_list)
     show = actions.add_parser("show", help="a model's card")
     show.add_argument("id", metavar="ID", help="a model's id or the path of its card")
     show.set_defaults(run=_show)
+    bring = actions.add_parser("import", help="turn a published checkpoint into a model of your own folder")
+    bring.add_argument("file", metavar="FILE", type=Path, help="the authors' checkpoint; nothing in it is run")
+    bring.add_argument("--as", dest="kind", required=True, choices=tuple(KINDS), help="what it is")
+    bring.add_argument("--accept-licence", action="store_true", help="you have read its licence and accept it")
+    bring.set_defaults(run=_import)
     actions.add_parser("path", help="the folders searched, the last one for your own").set_defaults(run=_path)
 
     info = commands.add_parser("info", help="what this installation has: packages, devices, methods, models")
@@ -42,6 +50,18 @@ def _list(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     card = find_model(arguments.id)
     print(json.dumps(card.to_json(), indent=2))
+    return 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    def accept(licence: dict[str, Any]) -> bool:
+        print(f"Licence of this model: {licence['name']}, {licence['url']}")
+        if arguments.accept_licence or not licence["must_accept"]:
+            return True
+        return sys.stdin.isatty() and input("Do you accept it? [y/N] ").strip().lower() in ("y", "yes")
+
+    card = import_checkpoint(arguments.file, arguments.kind, user_folder(), accept)
+    print(f"{card.id}: {card.weights_path}")
     return 0
 
 

@@ -40,8 +40,7 @@ class NoiseDenoiser:
         timesteps = torch.tensor([t], device=x_t.device)
         if self._film is None or self._film[0] != t:
             self._film = (t, self.network.film(timesteps))
-        # The network's axes are z, x, y.
-        answer = self.network(x_t.transpose(3, 4), timesteps, condition.transpose(3, 4), self._film[1]).transpose(3, 4)
+        answer = self.network(x_t, timesteps, condition, self._film[1])
         abar = self.alphas_cumprod[t]
         x0 = (x_t - math.sqrt(1 - abar) * answer[:, :1]) / math.sqrt(abar)
         return torch.cat([x0.clamp_(-1, 1), (answer[:, 1:] + 1) / 2], dim=1)

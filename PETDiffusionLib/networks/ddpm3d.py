@@ -1,7 +1,8 @@
 """The 3D U-Net of Yu et al. (EJNMMI 2025), of the guided-diffusion family, by the parameter names of its checkpoints.
 
-Tensors are [batch, channel, z, x, y]: mind that x comes before y. Resolution is halved in the plane alone, so x and y
-must divide by `multiple`, and z may be anything.
+Tensors are [batch, channel, z, y, x]. The published code calls the axes z, x, y, but its planes are 192 x 288 voxels of
+1.65 mm: a body is 317 mm deep and 475 mm wide, so its x runs from front to back and is the y of this project.
+Resolution is halved in the plane alone, so y and x must divide by `multiple`, and z may be anything.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class DDPM3D(nn.Module):
     def forward(
         self, x_t: torch.Tensor, timesteps: torch.Tensor, low_dose: torch.Tensor, film: list[Film] | None = None
     ) -> torch.Tensor:
-        """[batch, 2, z, x, y]: the noise in `x_t` [batch, 1, z, x, y] and the variance interpolant (-1 to 1).
+        """[batch, 2, z, y, x]: the noise in `x_t` [batch, 1, z, y, x] and the variance interpolant (-1 to 1).
 
         `timesteps` [batch], or [1] where all are the same, count from 0; `film` is what `self.film(timesteps)` said
         of the same timesteps, if it is known already. float32, whatever the precision of the weights.

@@ -41,7 +41,7 @@ def losses(network: nn.Module, crops: torch.Tensor, generator: torch.Generator) 
     learn, are drawn more often and count the less for it: the expected loss is that of uniform times. At t = 0, where
     the true step has no width, it is given that of t = 1, as the learned one's lower bound is.
     """
-    low_dose, x0 = crops.transpose(3, 4).split(1, dim=1)  # the network's axes are z, x, y
+    low_dose, x0 = crops.split(1, dim=1)
     schedule = _schedule(x0.device)
     chances = schedule[4].expand(len(x0), -1)
     times = torch.multinomial(chances, 1, generator=generator)[:, 0]

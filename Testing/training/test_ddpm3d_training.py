@@ -62,7 +62,7 @@ def test_a_network_that_knows_the_noise_has_no_loss_but_the_variances() -> None:
 
         def forward(self, x_t, times, low_dose):
             abar = torch.tensor(ddpm3d.ALPHAS_CUMPROD)[times][:, None, None, None, None]
-            x0 = crops[:, 1:].transpose(3, 4)
+            x0 = crops[:, 1:]
             eps = (x_t - abar.sqrt() * x0) / (1 - abar).sqrt()
             return torch.cat([eps + self.off, torch.full_like(x_t, -1.0)], dim=1).float()
 
