@@ -29,7 +29,7 @@ RECONSTRUCTION = Method(
     outputs={"image": File("volume", "the volume", required=True)},
     options={
         "iterations": Rule("whole", "Iterations", "how often", default=4, lowest=1, highest=100),
-        "voxel_mm": Rule("number", "Voxel (mm)", "sides along x, y, z", lowest=0, above=True, count=3),
+        "side_mm": Rule("number", "Voxel (mm)", "sides along x, y, z", lowest=0, above=True, count=3),
     },
 )
 
@@ -64,14 +64,14 @@ def test_every_default_is_allowed_and_every_option_has_words(rule: Rule) -> None
 
 def test_a_job_of_a_sinogram_needs_what_its_method_declares(reconstruction: Method) -> None:
     files = {"inputs": {"sinogram": Path("a.hs")}, "outputs": {"image": Path("a.nrrd")}}
-    job = Job("made-up", **files, options={"voxel_mm": [2, 2, 3.5]})
-    assert job.options == {"iterations": 4, "voxel_mm": [2, 2, 3.5], "overwrite": False}
+    job = Job("made-up", **files, options={"side_mm": [2, 2, 3.5]})
+    assert job.options == {"iterations": 4, "side_mm": [2, 2, 3.5], "overwrite": False}
     wrong = [
         ({"inputs": {"image": Path("a.nrrd")}}, 'no input "image"; it has sinogram, attenuation'),
         ({"inputs": {}}, '"inputs" should name the "sinogram"'),
         ({"outputs": {"uncertainty": Path("b.nrrd")}}, 'no output "uncertainty"'),
-        ({"options": {"samples": 3}}, 'no option "samples"; it has iterations, voxel_mm, overwrite'),
-        ({"options": {"voxel_mm": [2, 2]}}, '"voxel_mm" should be a list of 3, each a number above 0'),
+        ({"options": {"samples": 3}}, 'no option "samples"; it has iterations, side_mm, overwrite'),
+        ({"options": {"side_mm": [2, 2]}}, '"side_mm" should be a list of 3, each a number above 0'),
         ({"options": {"iterations": 101}}, '"iterations" should be a whole number from 1 to 100, but is 101'),
     ]
     for change, sentence in wrong:
@@ -81,10 +81,12 @@ def test_a_job_of_a_sinogram_needs_what_its_method_declares(reconstruction: Meth
 
 def test_the_command_of_a_kind_offers_what_its_methods_declare(reconstruction: Method, petdiffusion) -> None:
     said = petdiffusion("reconstruct", "--help").stdout
-    assert "--attenuation PATH" in said and "--iterations N" in said and "(default: 4)" in said
-    refused = petdiffusion("reconstruct", "a.hs", "b.nrrd", "--voxel-mm", 2, 0, 3)
+    assert "--attenuation PATH" in said and "--iterations N" in said and "osem" in said
+    refused = petdiffusion("reconstruct", "a.hs", "b.nrrd", "--method", "made-up", "--side-mm", 2, 0, 3)
     assert refused.returncode == 2 and "above 0" in refused.stderr
-    missing = petdiffusion("reconstruct", "a.hs", "b.nrrd", "--voxel-mm", 2, 2, 3, "--iterations", 3)
+    missing = petdiffusion(
+        "reconstruct", "a.hs", "b.nrrd", "--method", "made-up", "--side-mm", 2, 2, 3, "--iterations", 3
+    )
     assert missing.returncode == 2 and "no file or folder 'a.hs'" in missing.stderr
 
 

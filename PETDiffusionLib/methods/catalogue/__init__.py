@@ -2,8 +2,9 @@
 
 from PETDiffusionLib.methods.catalogue.denoise import DENOISE
 from PETDiffusionLib.methods.catalogue.method import File, Method, Preset
+from PETDiffusionLib.methods.catalogue.reconstruct import CLASSICAL
 from PETDiffusionLib.methods.catalogue.rules import FIELDS, Rule
 
-METHODS: dict[str, Method] = {method.id: method for method in (DENOISE,)}
+METHODS: dict[str, Method] = {method.id: method for method in (DENOISE, *CLASSICAL)}
 
 __all__ = ["FIELDS", "METHODS", "File", "Method", "Preset", "Rule"]

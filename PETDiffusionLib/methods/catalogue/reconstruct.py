@@ -1,0 +1,90 @@
+"""The classical reconstructions of a sinogram, declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PETDiffusionLib.methods.catalogue.method import File, Method
+from PETDiffusionLib.methods.catalogue.rules import Rule
+
+# What every reconstruction of a sinogram takes, with a network or without.
+TERMS = {
+    "sinogram": File("sinogram", "an Interfile header (.hs), a sinogram folder, or a .npz of RED", required=True),
+    "attenuation": File("volume", "the mu-map, or a CT with --attenuation-unit hu, in the scanner's coordinates"),
+    "attenuation_factors": File("sinogram", "the share of photon pairs that leaves along each line, 0 to 1"),
+    "normalisation": File("sinogram", "the detection efficiency of each line (1 over the correction factor)"),
+    "additive": File("sinogram", "expected randoms plus scatter, in counts"),
+}
+GRID = {
+    "attenuation_unit": Rule(
+        "choice", "Unit of the mu-map", "the unit of the mu-map", default="per-cm", choices=("per-cm", "per-mm", "hu")
+    ),
+    "voxel_mm": Rule(
+        "number", "Voxel (mm)", "the transaxial side of a voxel (default: the width of a bin)", lowest=0, above=True
+    ),
+    "shape": Rule(
+        "whole", "Shape", "voxels along x, y and z (default: the field of view)", lowest=1, highest=2000, count=3
+    ),
+    "psf_mm": Rule(
+        "number", "Resolution (mm)", "model the scanner's resolution by a Gaussian of this FWHM; 0: none",
+        default=0.0, lowest=0, highest=30,
+    ),
+}  # fmt: skip
+POST_FILTER = {
+    "post_filter_mm": Rule(
+        "number", "Post-filter (mm)", "smooth the result by a Gaussian of this FWHM; 0: none",
+        default=0.0, lowest=0, highest=50,
+    )
+}  # fmt: skip
+
+
+def _iterations(default: int) -> dict[str, Rule]:
+    return {"iterations": Rule("whole", "Iterations", "how many", default=default, lowest=1, highest=10000)}
+
+
+def _beta(default: float) -> dict[str, Rule]:
+    return {"beta": Rule("number", "Beta", "strength of the prior, free of units", default=default, lowest=0)}
+
+
+SUBSETS = {
+    "subsets": Rule(
+        "whole", "Subsets", "of the views (default: about twenty, in equal parts)", lowest=1, highest=1000
+    )
+}  # fmt: skip
+
+
+def _declared(name: str, title: str, own: Mapping[str, Rule]) -> Method:
+    statistical = name != "fbp"
+    return Method(
+        id=name,
+        title=title,
+        kind="reconstruct",
+        module="PETDiffusionLib.methods.reconstruct",
+        inputs={**TERMS, "start": File("volume", "begin with this volume instead of a uniform one")}
+        if statistical
+        else TERMS,
+        outputs={"image": File("volume", "the volume: .nii.gz, .nii, .nrrd, .mha", required=True)},
+        options={
+            **own,
+            **POST_FILTER,
+            **{key: rule for key, rule in GRID.items() if statistical or key != "psf_mm"},
+        },
+    )
+
+
+CLASSICAL = (
+    _declared("osem", "OSEM", {**_iterations(4), **SUBSETS}),
+    _declared("mlem", "MLEM", _iterations(60)),
+    _declared("map-em", "MAP-EM, quadratic prior", {**_beta(0.0003), **_iterations(10), **SUBSETS}),
+    _declared("rdp", "Relative difference prior", {**_beta(0.001), **_iterations(15), **SUBSETS}),
+    _declared(
+        "fbp",
+        "Filtered back-projection",
+        {
+            "cutoff": Rule(
+                "number", "Cutoff", "where the Hamming window ends, of the Nyquist frequency",
+                default=1.0, lowest=0, highest=1, above=True,
+            )
+        },
+    ),
+)  # fmt: skip
