@@ -1,0 +1,99 @@
+"""A measured sinogram with the terms that its files give: what every reconstruction job starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.projection.attenuation import attenuation_factors, mu_from_hounsfield
+from PETDiffusionLib.projection.choice import make_projector
+from PETDiffusionLib.sinograms import Sinogram, default_grid
+from PETDiffusionLib.sinograms.files import read_sinogram, read_term
+from PETDiffusionLib.volumes import Unit, read_volume
+
+# From the unit of a mu-map to 1/mm.
+MU_UNITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "per-mm": lambda values: values,
+    "per-cm": lambda values: values / 10,
+    "hu": mu_from_hounsfield,
+}
+PLAUSIBLE_MU_PER_MM = (0.002, 0.05)  # where the largest value of a mu-map lies: plastic foam to dense metal
+
+
+def with_attenuation_map(sinogram: Sinogram, image: sitk.Image, unit: str) -> Sinogram:
+    """With the attenuation of a mu-map (or a CT, `unit` "hu") in the scanner's coordinates.
+
+    Raises PETDiffusionError "bad-mu-map" for values that cannot be of that unit, or a map beside the field of view.
+    """
+    grid = default_grid(sinogram.geometry, voxel_mm=max(4.0, default_grid(sinogram.geometry).voxel_size_mm[0]))
+    mu = np.maximum(MU_UNITS[unit](grid.from_image(image, outside=-1000.0 if unit == "hu" else 0.0)), 0)
+    low, high = PLAUSIBLE_MU_PER_MM
+    if not low <= mu.max() <= high:
+        raise PETDiffusionError(
+            "bad-mu-map",
+            f"Read as {unit}, the mu-map reaches {mu.max():.4g} per mm in the field of view, where water has 0.0096. "
+            "Give its unit by --attenuation-unit (per-cm, per-mm or hu), and the map in the scanner's coordinates.",
+        )
+    device = sinogram.prompts.device
+    projector = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, device=device)
+    with torch.inference_mode():
+        factors = attenuation_factors(torch.from_numpy(mu.astype(np.float32)).to(device), projector)
+    return sinogram.with_factors(factors, "attenuation")
+
+
+def read_measurement(inputs: dict[str, Path], attenuation_unit: str) -> Sinogram:
+    """The sinogram of a job's inputs with the terms beside it. Raises PETDiffusionError where they do not fit."""
+    sinogram = read_sinogram(inputs["sinogram"])
+    if "attenuation_factors" in inputs:
+        factors = read_term(inputs["attenuation_factors"], sinogram)
+        if factors.min() < 0 or factors.max() > 1.001:
+            raise PETDiffusionError(
+                "bad-factors",
+                f"Attenuation factors are shares from 0 to 1; '{inputs['attenuation_factors'].name}' holds "
+                f"{float(factors.min()):.3g} to {float(factors.max()):.3g}. Correction factors go in as 1 over them.",
+            )
+        sinogram = _without(sinogram, "attenuation").with_factors(factors, "attenuation")
+    if "attenuation" in inputs:
+        mu = read_volume(inputs["attenuation"])
+        sinogram = with_attenuation_map(_without(sinogram, "attenuation"), mu.image, attenuation_unit)
+    if "normalisation" in inputs:
+        efficiency = read_term(inputs["normalisation"], sinogram)
+        sinogram = _without(sinogram, "normalisation").with_factors(efficiency, "normalisation")
+    if "additive" in inputs:
+        background = read_term(inputs["additive"], sinogram)
+        sinogram = _without(sinogram, "randoms", "scatter").with_background(background, "randoms", "scatter")
+    return sinogram
+
+
+def _without(sinogram: Sinogram, *effects: str) -> Sinogram:
+    """The sinogram, if none of `effects` is accounted for yet."""
+    for effect in effects:
+        if effect in sinogram.corrected:
+            raise PETDiffusionError(
+                "twice", f"The {effect} is given twice, by two files or by the sinogram's own folder. Give it once."
+            )
+    return sinogram
+
+
+def image_unit(sinogram: Sinogram) -> Unit:
+    """The unit that the sinogram's terms were made for, if they are all there."""
+    whole = {"attenuation", "normalisation"} <= sinogram.corrected
+    return sinogram.facts.get("unit", "counts") if whole else "counts"
+
+
+def warn_of_the_data(sinogram: Sinogram, warn: Callable[[str, str], None]) -> None:
+    """Say by `warn(code, sentence)` what nothing corrects, and what a Poisson model cannot take."""
+    if sinogram.not_corrected:
+        missing = " and ".join(", ".join(sinogram.not_corrected).rsplit(", ", 1))
+        warn("not-corrected", f"Not corrected for {missing}: the values are not quantitative.")
+    negative = int((sinogram.prompts < 0).sum())
+    if negative:
+        warn(
+            "negative-prompts",
+            f"{negative} of {sinogram.prompts.numel()} bins are below zero, as in precorrected data; they count as 0.",
+        )
