@@ -29,13 +29,14 @@ if str(Path(__file__).parent) not in sys.path:
 
 from PETDiffusionSlicer import comparison, licences, settings, units, words
 from PETDiffusionSlicer.advanced import AdvancedSection
-from PETDiffusionSlicer.choices import ChoiceBox
 from PETDiffusionSlicer.engine import Cancelled, EngineError
-from PETDiffusionSlicer.job import Job, Request
+from PETDiffusionSlicer.inputs import InputsSection
+from PETDiffusionSlicer.job import Job
 from PETDiffusionSlicer.offers import Offers
 from PETDiffusionSlicer.packages import ensurePackages
 from PETDiffusionSlicer.places import resource
 from PETDiffusionSlicer.questions import Questions
+from PETDiffusionSlicer.request import Request, requestFrom
 from PETDiffusionSlicer.samples import registerSampleData
 
 DOUBLE_CLICK_MS = 600  # a second click within this time is the first one's echo and does not cancel
@@ -52,8 +53,8 @@ class PETDiffusion(ScriptedLoadableModule):
         self.parent.contributors = ["PETDiffusion contributors"]
         self.parent.icon = qt.QIcon(resource("Icons/PETDiffusion.png"))
         self.parent.helpText = _("""
-Denoises low-dose PET with a diffusion model and says, voxel by voxel, how sure it is. Choose a PET volume, click
-<b>Denoise</b>, and compare. Everything runs on this computer.
+Denoises low-dose PET with a diffusion model and says, voxel by voxel, how sure it is; reconstructs PET from sinograms.
+Choose a PET volume, click <b>Denoise</b>, and compare. Everything runs on this computer.
 <p><b>For research use only. Not a medical device; not for diagnosis or treatment.</b></p>
 """)
         self.parent.acknowledgementText = _("""
@@ -74,6 +75,7 @@ class PETDiffusionParameterNode:
     unit - What the voxels are: "" (as the volume says), "suvbw" or "bqml"; for the latter weight, dose and minutes.
     method, model, preset, device - As the engine names them; "" is its default.
     samples - Draws that are averaged; 0 is as many as the preset takes.
+    options - Every method's own options and further files, as JSON; what is not in it has its default.
     wantUncertainty, wantDifference - Whether these volumes are made.
     denoisedVolume, uncertaintyVolume, differenceVolume, table - The results; those empty are created.
     """
@@ -90,6 +92,7 @@ class PETDiffusionParameterNode:
     preset: str
     device: str
     samples: Annotated[int, WithinRange(0, 100)] = 0
+    options: str
     wantUncertainty: bool = True
     wantDifference: bool = False
     denoisedVolume: vtkMRMLScalarVolumeNode
@@ -105,7 +108,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic, self._parameterNode, self._guiTag = None, None, None
-        self.offers, self._advanced, self._unit, self._askedVolume = None, None, None, None
+        self.offers, self._inputs, self._advanced = None, None, None
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -115,9 +118,8 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = PETDiffusionLogic()
         self.offers = Offers(self.ui, self.logic, self._onParametersChanged)
+        self._inputs = InputsSection(self.ui, self.logic, self.offers)
         self._advanced = AdvancedSection(self.ui, self.offers)
-        self._unit = ChoiceBox(self.ui.unitSelector, "unit")
-        self._unit.setChoices({"": _("as the volume says"), "suvbw": "SUVbw", "bqml": "Bq/ml"}.items())
         self._connect()
         self.initializeParameterNode()
         self.offers.ask()
@@ -141,7 +143,6 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndCloseEvent, self._onSceneEndClose)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.compareButton.connect("clicked(bool)", lambda *_arguments: self.showComparison())
-        self.ui.sinogramButton.connect("clicked(bool)", self._onLoadSinogram)
 
     # ---- parameter node
 
@@ -161,7 +162,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.disconnectGui(self._guiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
         self._parameterNode = parameterNode
-        self._unit.setParameterNode(parameterNode)
+        self._inputs.setParameterNode(parameterNode)
         self.offers.setParameterNode(parameterNode)
         if parameterNode:
             self._guiTag = parameterNode.connectGui(self.ui)
@@ -169,41 +170,9 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._onParametersChanged()
 
     def _onParametersChanged(self, *_arguments):
-        self._unit.update()
         self.offers.update()
-        self._askUnit()
+        self._inputs.update()
         self._showState()
-
-    # ---- what is known of the input
-
-    def _askUnit(self):
-        """Say in words what is known of the input's unit; its DICOM header is read by the engine."""
-        volume = self._parameterNode.inputVolume if self._parameterNode else None
-        isStated = bool(self._parameterNode) and self._parameterNode.unit == "bqml"
-        for widget in (self.ui.statedLabel, self.ui.statedWidget):
-            widget.visible = isStated
-        if volume is self._askedVolume:
-            return
-        self._askedVolume = volume
-        if volume is None:
-            self.ui.unitLabel.text = _("No volume is chosen.")
-        elif units.isCodedSuv(volume):
-            self.ui.unitLabel.text = _("SUVbw, as coded in the volume.")
-        elif units.dicomFile(volume):
-            self.ui.unitLabel.text = _("Reading the DICOM header...")
-            self.logic.askSuvFacts(volume, self._onSuvFacts)
-        else:
-            self.ui.unitLabel.text = _("The unit is not known. State below what the voxels are.")
-
-    def _onSuvFacts(self, volume, facts, error):
-        if volume is self._askedVolume:
-            self.ui.unitLabel.text = str(error) if error else units.wordsForSeries(facts)
-
-    def _onLoadSinogram(self, *_arguments):
-        filters = _("Sinograms (*.hs *.hdr);;All files (*)")
-        path = qt.QFileDialog.getOpenFileName(self.parent, _("Load a sinogram"), "", filters)
-        if path:
-            self._parameterNode.sinogramPath = path
 
     # ---- running
 
@@ -221,9 +190,9 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if settings.engine().isSlicerPython:
             ensurePackages()
         licences.requireAccepted(self.offers.card)
-        self.ui.logText.plainText = ""
+        self.ui.logText.plainText = self.ui.warningLabel.text = ""
         callbacks = {"onProgress": self._onProgress, "onFinished": self._onFinished, "onLog": self._onLog}
-        self.logic.start(self.logic.requestFrom(self._parameterNode, self.offers.takesSinogram), **callbacks)
+        self.logic.start(requestFrom(self._parameterNode), **callbacks)
         self.ui.progressBar.value = 0
         self._showState()
         self.ui.applyButton.enabled = False
@@ -232,6 +201,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onProgress(self, job):
         self.ui.progressBar.value = int(100 * job.progress)
         self.ui.statusLabel.text = words.ofProgress(job)
+        self.ui.warningLabel.text = "\n".join(job.warnings)
 
     def _onLog(self, text):
         self.ui.logText.appendPlainText(text)
@@ -248,7 +218,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._parameterNode.table = job.results.table
         self.ui.progressBar.value = 100
         self._showEnd(_("Done: '{name}'.").format(name=job.results.denoised.GetName()))
-        self.showComparison()
+        qt.QTimer.singleShot(0, self.showComparison)  # building the views takes a turn of the event loop for itself
 
     def _showEnd(self, sentence, isError=False):
         self.ui.statusLabel.text = sentence
@@ -264,36 +234,32 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         running = self.logic.job is not None
         for section in (self.ui.inputsButton, self.ui.methodButton, self.ui.outputsButton, self.ui.advancedButton):
             section.enabled = not running
-        problem = self._problem()
-        self.ui.applyButton.text = _("Cancel") if running else _("Denoise")
+        problem = self._inputs.problem()
+        verb = _("Reconstruct") if self.offers.takesSinogram else _("Denoise")
+        self.ui.denoisedLabel.text = _("Reconstructed:") if self.offers.takesSinogram else _("Denoised:")
+        self.ui.applyButton.text = _("Cancel") if running else verb
         self.ui.applyButton.enabled = running or not problem
         self.ui.applyButton.toolTip = _("Stop the job") if running else problem or _("Run the job in the background")
-        results = self._parameterNode and self._parameterNode.denoisedVolume
-        self.ui.compareButton.enabled = bool(results and self._parameterNode.inputVolume) and not running
-        path = self._parameterNode.sinogramPath if self._parameterNode else ""
-        self.ui.sinogramLabel.text = Path(path).name if path else _("none")
-
-    def _problem(self):
-        """What is missing before a job can start, or ""."""
-        if not self._parameterNode:
-            return _("The scene is being closed.")
-        if self.offers.takesSinogram:
-            return "" if self._parameterNode.sinogramPath else _("Load a sinogram under Inputs.")
-        if not self._parameterNode.inputVolume:
-            return _("Choose a PET volume under Inputs.")
-        return ""
+        self.ui.compareButton.enabled = len(self._compared()) > 1 and not running
 
     def showComparison(self):
-        """Open the layout with the input, the denoised volume and the uncertainty, or else the difference."""
+        """Open the layout with the input, the result and the uncertainty, or else the difference."""
+        volumes = self._compared()
+        if volumes:
+            comparison.showComparison(volumes)
+
+    def _compared(self):
+        """The volumes to compare, title -> node; none before there is a result."""
         node = self._parameterNode
-        if not node or not node.inputVolume or not node.denoisedVolume:
-            return
-        volumes = {_("low-dose"): node.inputVolume, _("denoised"): node.denoisedVolume}
-        if node.uncertaintyVolume:
-            volumes[_("uncertainty")] = node.uncertaintyVolume
-        elif node.differenceVolume:
-            volumes[_("difference")] = node.differenceVolume
-        comparison.showComparison(volumes)
+        if not node or not node.denoisedVolume:
+            return {}
+        if self.offers.takesSinogram:
+            volumes = {_("reconstructed"): node.denoisedVolume, _("uncertainty"): node.uncertaintyVolume}
+        else:
+            volumes = {_("low-dose"): node.inputVolume, _("denoised"): node.denoisedVolume}
+            third = _("uncertainty") if node.uncertaintyVolume else _("difference")
+            volumes[third] = node.uncertaintyVolume or node.differenceVolume
+        return {title: volume for title, volume in volumes.items() if volume}
 
 
 class PETDiffusionLogic(ScriptedLoadableModuleLogic):
@@ -332,29 +298,6 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
 
     # ---- running jobs
 
-    def requestFrom(self, node, takesSinogram=False):
-        """The request that a parameter node describes; its method takes the volume, or the sinogram."""
-        return Request(
-            inputVolume=None if takesSinogram else node.inputVolume,
-            sinogram=node.sinogramPath if takesSinogram else None,
-            segmentation=node.segmentation,
-            method=node.method or "denoise",
-            preset=node.preset or None,
-            model=node.model or None,
-            samples=node.samples or None,
-            device=node.device or "auto",
-            threads=settings.load()["threads"] or None,
-            unit=node.unit or None,
-            weightKg=node.weightKg,
-            doseMBq=node.doseMBq,
-            minutes=node.minutes,
-            uncertainty=node.wantUncertainty,
-            difference=node.wantDifference,
-            denoisedVolume=node.denoisedVolume,
-            uncertaintyVolume=node.uncertaintyVolume,
-            differenceVolume=node.differenceVolume,
-        )
-
     def denoise(self, inputVolume, waitForCompletion=True, onProgress=None, onFinished=None, onLog=None, **options):
         """Denoise a volume node; the options are the fields of Request: preset, samples, model, unit, segmentation ...
 
@@ -363,6 +306,11 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
         Raises EngineError with a sentence where it cannot be done.
         """
         job = self.start(Request(inputVolume=inputVolume, **options), onProgress, onFinished, onLog)
+        return job.wait() if waitForCompletion else job
+
+    def reconstruct(self, sinogram, waitForCompletion=True, onProgress=None, onFinished=None, onLog=None, **options):
+        """Reconstruct the file of a sinogram by a `method`; all else as in `denoise`, with nothing to compare."""
+        job = self.start(Request(sinogram=str(sinogram), **options), onProgress, onFinished, onLog)
         return job.wait() if waitForCompletion else job
 
     def start(self, request, onProgress=None, onFinished=None, onLog=None):

@@ -7,7 +7,6 @@ result it is sent back, or None to let the event loop have a turn. `wait()` runs
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import qt
@@ -15,67 +14,19 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import results, units
+from . import files, results, units
 from .engine import Cancelled, EngineError
 from .regions import regionLayers, rowsOf
+from .request import INPUT_FILE
 
-INPUT_FILE = "input.nrrd"
+SUV_TYPE = "<f4"  # of the input's voxels in its file
 ENGINE_SHARE = 0.94  # of the progress bar; the rest is for the table and the nodes
-
-
-@dataclass
-class Request:
-    """What is asked of a job: a volume node, or the path of a sinogram for the methods that take one.
-
-    Output nodes that are None are made; uncertainty and difference are made where wanted. What is None otherwise is the
-    engine's choice (preset, model, samples, threads), or follows from the volume (unit).
-    """
-
-    inputVolume: object = None
-    sinogram: str | None = None
-    segmentation: object = None
-    method: str = "denoise"
-    preset: str | None = None
-    model: str | None = None
-    samples: int | None = None
-    device: str = "auto"
-    threads: int | None = None
-    seed: int = 0
-    unit: str | None = None
-    weightKg: float | None = None
-    doseMBq: float | None = None
-    minutes: float | None = None
-    uncertainty: bool = True
-    difference: bool = False
-    denoisedVolume: object = None
-    uncertaintyVolume: object = None
-    differenceVolume: object = None
-
-    @property
-    def name(self):
-        """What the results are named after."""
-        return self.inputVolume.GetName() if self.inputVolume else Path(self.sinogram).stem
-
-    def document(self, folder):
-        """The job as the engine reads it, with its files in a folder; a volume is written there in SUV."""
-        roles = ["image", "uncertainty"] if self.uncertainty else ["image"]
-        options = {"preset": self.preset, "samples": self.samples, "model": self.model}
-        if self.inputVolume:
-            options["unit"] = "suvbw"
-        return {
-            "schema": 1,
-            "method": self.method,
-            "inputs": {"image": str(folder / INPUT_FILE)} if self.inputVolume else {"sinogram": self.sinogram},
-            "outputs": {role: str(folder / f"{role}.nrrd") for role in roles},
-            "options": {name: value for name, value in options.items() if value is not None},
-            "device": self.device,
-            "threads": self.threads,
-            "seed": self.seed,
-        }
 
 
 class Job:
     """A running job: `progress` (0 to 1), `stage`, `secondsLeft`, `cancel()`, `wait()`; then `results` or `error`.
+
+    `warnings` are the engine's sentences about an input that lies outside what the model knows.
 
     `onProgress(job)` is called when one of the first three changes, `onLog(text)` with the engine's text and warnings,
     `onFinished(job)` once at the end.
@@ -85,6 +36,7 @@ class Job:
         if not request.sinogram:
             results.requireVolume(request.inputVolume)
         self.request, self.results, self.error, self.running = request, None, None, True
+        self.warnings = []
         self.progress, self.stage, self.secondsLeft = 0.0, _("Starting"), None
         self._engine, self._process, self._cancelled = engine, None, None
         self._onProgress, self._onFinished, self._onLog = onProgress, onFinished, onLog
@@ -129,14 +81,7 @@ class Job:
 
     def _steps(self):
         with TemporaryFolder() as folder:
-            before, factor = None, None
-            if self.request.inputVolume:
-                factor = yield from self._suvFactor()
-                self._report(_("Writing the input"))
-                yield
-                before = results.suvArray(self.request.inputVolume, factor)
-                results.writeVolume(before, self.request.inputVolume, folder / INPUT_FILE)
-                yield
+            factor = (yield from self._writeInput(folder)) if self.request.inputVolume else None
             document = self.request.document(folder)
             (folder / "job.json").write_text(json.dumps(document), encoding="utf-8")
             result = yield ["run", str(folder / "job.json")]
@@ -144,7 +89,16 @@ class Job:
             rows = (yield from self._judge(folder)) if self.request.inputVolume else []
             self._report(_("Making the volumes"), 0.99)
             yield
-            return (yield from self._makeNodes(result, before, factor, rows))
+            return (yield from self._makeNodes(folder, result, factor, rows))
+
+    def _writeInput(self, folder):
+        """Write the input in SUV for the engine; what its voxels were multiplied by is returned."""
+        factor, volume = (yield from self._suvFactor()), self.request.inputVolume
+        self._report(_("Writing the input"))
+        yield
+        voxels = slicer.util.arrayFromVolume(volume)
+        yield from files.writeVolume(voxels, SUV_TYPE, volume, folder / INPUT_FILE, factor)
+        return factor
 
     def _suvFactor(self):
         """What turns the input's voxels into SUVbw."""
@@ -167,10 +121,9 @@ class Job:
         layers = yield from regionLayers(request.inputVolume, request.segmentation)
         options = ["--unit", "suv", "--labels", str(folder / "regions.nrrd"), "--json", str(figures)]
         for labels, names in layers:
-            results.writeVolume(labels, request.inputVolume, folder / "regions.nrrd")
-            yield
+            yield from files.writeVolume(labels, "<i2", request.inputVolume, folder / "regions.nrrd")
             try:
-                yield ["evaluate", str(folder / INPUT_FILE), str(folder / "image.nrrd"), *options]
+                yield ["evaluate", str(folder / INPUT_FILE), str(folder / f"{request.outputs[0]}.nrrd"), *options]
             except Cancelled:
                 raise
             except EngineError as error:
@@ -180,33 +133,46 @@ class Job:
             rows += rowsOf(report, names, isWholeBody=request.segmentation is None)
         return rows
 
-    def _makeNodes(self, result, before, factor, rows):
+    def _makeNodes(self, folder, result, factor, rows):
         """Read what the engine wrote and make the nodes, with turns for the event loop in between."""
         request, volume = self.request, self.request.inputVolume
-        read = {}
-        for role, path in result["outputs"].items():
-            read[role] = results.readVolume(path)
+        unit = "suvbw" if volume else result["summary"].get("unit")
+        targets = [request.denoisedVolume, request.uncertaintyVolume]
+        names = [self._name(_("denoised") if volume else request.declared.title), self._name(_("uncertainty"))]
+        nodes = []
+        for role, target, name in zip(request.outputs, targets, names, strict=False):
+            read = files.readVolume(result["outputs"][role])
             yield
-        denoised = results.place(request.denoisedVolume, read["image"], volume, self._name(_("denoised")))
-        results.showPet(denoised)
-        if volume:
-            results.showPet(volume, factor)
+            nodes.append(results.place(target, read, volume, name, unit))
+            yield
+        denoised, uncertainty = [*nodes, None][:2]
+        self._showPets(denoised, volume, factor, unit)
         yield
-        uncertainty = difference = None
-        if request.uncertainty:
-            name = self._name(_("uncertainty"))
-            uncertainty = results.place(request.uncertaintyVolume, read["uncertainty"], volume, name)
+        if uncertainty:
             results.showUncertainty(uncertainty)
             yield
+        difference = None
         if request.difference and volume:
-            name, after = self._name(_("difference")), slicer.util.arrayFromVolume(denoised)
-            difference = results.place(request.differenceVolume, results.nodeOf(after - before), volume, name)
+            after = slicer.util.arrayFromVolume(denoised)
+            before = files.writtenArray(after.shape, SUV_TYPE, folder / INPUT_FILE)
+            change = yield from files.subtracted(after, before)
+            difference = results.place(request.differenceVolume, change, volume, self._name(_("difference")), unit)
             results.showDifference(difference)
             yield
         table = results.makeTable(rows, volume) if rows else None
         text = Path(result["manifest"]).read_text(encoding="utf-8")
         manifest = results.makeManifest(text, volume, self._name(_("PETDiffusion manifest")))
+        yield
         return results.Results(denoised, uncertainty, difference, table, manifest)
+
+    def _showPets(self, denoised, volume, factor, unit):
+        """The result, and the input beside it, in one common window."""
+        if unit != "suvbw":
+            results.showActivity(denoised)
+            return
+        results.showPet(denoised)
+        if volume:
+            results.showPet(volume, factor)
 
     def _name(self, suffix):
         return f"{self.request.name} {suffix}"
@@ -246,6 +212,8 @@ class Job:
         elif kind == "stage":
             self._report(str(event.get("stage")))
         elif kind in ("log", "warning"):
+            if kind == "warning":
+                self.warnings.append(str(event.get("message")))
             self._log(str(event.get("message")))
 
     def _report(self, stage, progress=None, secondsLeft=None):

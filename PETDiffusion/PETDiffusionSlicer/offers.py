@@ -4,6 +4,16 @@ from slicer.i18n import tr as _
 
 from . import words
 from .choices import ChoiceBox
+from .options import MethodOptions
+
+# The widgets for what not every method has.
+ROWS = {
+    "models": ("modelTitle", "modelSelector", "modelSpace", "modelLabel"),
+    "presets": ("presetTitle", "presetSelector", "presetSpace", "presetLabel"),
+    "samples": ("samplesLabel", "samplesSpinBox"),
+    "uncertainty": ("uncertaintyCheckBox", "uncertaintySelector"),
+    "difference": ("differenceCheckBox", "differenceSelector"),
+}
 
 
 class Offers:
@@ -14,10 +24,12 @@ class Offers:
         self._ui, self._logic, self._onChanged, self._parameterNode = ui, logic, onChanged, None
         names = ("method", "model", "preset", "device")
         self._choices = {name: ChoiceBox(getattr(ui, f"{name}Selector"), name) for name in names}
+        self._options = MethodOptions(ui)
+        self._options.update(None)
 
     def setParameterNode(self, parameterNode):
         self._parameterNode = parameterNode
-        for choice in self._choices.values():
+        for choice in (*self._choices.values(), self._options):
             choice.setParameterNode(parameterNode)
 
     def ask(self):
@@ -31,6 +43,11 @@ class Offers:
         self._onChanged()
 
     @property
+    def methods(self):
+        """The methods whose result is a volume."""
+        return [method for method in self.info["methods"] if method["kind"] in ("denoise", "reconstruct")]
+
+    @property
     def method(self):
         """The chosen method's description, or None."""
         return self._chosen("methods", "method")
@@ -38,12 +55,19 @@ class Offers:
     @property
     def card(self):
         """The chosen model's card, or None."""
-        return self._chosen("models", "model")
+        return self._chosen("models", "model") if self.method and self.method["task"] else None
 
     @property
     def takesSinogram(self):
         """Whether the chosen method's input is a sinogram and not a volume."""
         return bool(self.method) and self.method["input"] == "sinogram"
+
+    def chooseSinogramMethod(self):
+        """Choose the first method that takes a sinogram, where the chosen one does not."""
+        if self.info and not self.takesSinogram:
+            method = next((method for method in self.methods if method["input"] == "sinogram"), None)
+            if method:
+                self._parameterNode.method = method["id"]
 
     def _chosen(self, kind, parameterName):
         if not self.info or not self._parameterNode:
@@ -55,18 +79,32 @@ class Offers:
         """Fill the lists, and say what is known of the chosen model and preset."""
         if not self.info or not self._parameterNode:
             return
-        self._choices["method"].setChoices((method["id"], method["title"]) for method in self.info["methods"])
+        self._choices["method"].setChoices((method["id"], method["title"]) for method in self.methods)
         devices = {"auto": _("automatic"), **{name: name for name in self.info["devices"]}}
         self._choices["device"].setChoices(devices.items())
-        described = {}
         if self.method:
-            cards = {card["id"]: card for card in self.info["models"]}
-            models = ((name, cards[name]["title"]) for name in self.method["models"])
-            self._choices["model"].setChoices(models, self.method.get("default_model"))
-            presets = self.method["presets"]
-            self._choices["preset"].setChoices(
-                ((preset["id"], preset["title"]) for preset in presets), self.method["default_preset"]
-            )
-            described = {preset["id"]: preset["description"] for preset in presets}
+            self._updateMethod(self.method)
+        self._options.update(self.method)
         self._ui.modelLabel.text = words.ofCard(self.card)
-        self._ui.presetLabel.text = described.get(self._parameterNode.preset, "")
+
+    def _updateMethod(self, method):
+        """What the chosen method has, with its models and presets."""
+        cards = {card["id"]: card for card in self.info["models"]}
+        models = ((name, cards[name]["title"]) for name in method["models"])
+        self._choices["model"].setChoices(models, method["default_model"])
+        presets = {preset["id"]: preset for preset in method["presets"]}
+        self._choices["preset"].setChoices(
+            ((name, preset["title"]) for name, preset in presets.items()), method["default_preset"]
+        )
+        chosen = presets.get(self._parameterNode.preset)
+        self._ui.presetLabel.text = chosen["description"] if chosen else ""
+        has = {
+            "models": method["task"] is not None,
+            "presets": bool(presets),
+            "samples": any(option["name"] == "samples" for option in method["options"]),
+            "uncertainty": "uncertainty" in method["outputs"],
+            "difference": not self.takesSinogram,
+        }
+        for what, names in ROWS.items():
+            for name in names:
+                getattr(self._ui, name).visible = has[what]

@@ -1,5 +1,7 @@
 """Where the engine and the resources lie: beside the module when installed, one level up in the source tree."""
 
+import importlib
+import sys
 from pathlib import Path
 
 MODULE_FOLDER = Path(__file__).resolve().parent.parent
@@ -16,3 +18,10 @@ def home() -> Path:
 def resource(name: str) -> str:
     """The path of a file in Resources."""
     return str(home() / "Resources" / name)
+
+
+def engineRoom(name: str):
+    """A part of the engine ("volumes", "methods.catalogue") that needs only what Slicer bundles, imported here."""
+    if str(home()) not in sys.path:
+        sys.path.append(str(home()))
+    return importlib.import_module(f"PETDiffusionLib.{name}")

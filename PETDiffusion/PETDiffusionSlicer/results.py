@@ -1,4 +1,4 @@
-"""Volumes to files and results to nodes: on the input's grid, beside it in the subject hierarchy, coded as SUV."""
+"""Results as nodes: on the input's grid, beside it in the subject hierarchy, coded as SUV, shown as PET is."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,21 @@ import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
-from vtk.util.numpy_support import numpy_to_vtk
 
+from . import units
 from .engine import EngineError
 
 PET_WINDOW_SUV = (0.0, 6.0)
 INVERTED_GREY = "vtkMRMLColorTableNodeInvertedGrey"
 INFERNO = "vtkMRMLColorTableNodeFileInferno.txt"
 BLUE_RED = "vtkMRMLColorTableNodeFileDivergingBlueRed.txt"
+
+
+SUV = ("126400", "DCM", "Standardized Uptake Value")
+UNITS = {  # by the engine's names, as DICOM codes them
+    "suvbw": (units.SUVBW_CODE, "UCUM", "Standardized Uptake Value body weight"),
+    "bqml": ("Bq/ml", "UCUM", "Becquerels/milliliter"),
+}
 
 
 class Results(NamedTuple):
@@ -41,42 +48,7 @@ def requireVolume(volumeNode):
         raise EngineError("not-3d", sentence.format(name=name))
 
 
-def suvArray(volumeNode, factor):
-    """The node's voxels in SUV, float32 [k, j, i], as a copy."""
-    return np.multiply(slicer.util.arrayFromVolume(volumeNode), factor, dtype=np.float32, casting="unsafe")
-
-
-def nodeOf(array):
-    """A volume node, in no scene, with a copy of an array's values [k, j, i]."""
-    image = vtk.vtkImageData()
-    image.SetDimensions(array.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=True))
-    node = slicer.vtkMRMLScalarVolumeNode()
-    node.SetAndObserveImageData(image)
-    return node
-
-
-def writeVolume(array, geometryNode, path):
-    """Write an array on a node's grid, without the node's transform: the engine works on the grid alone."""
-    node, storage = nodeOf(array), slicer.vtkMRMLVolumeArchetypeStorageNode()
-    node.CopyOrientation(geometryNode)
-    storage.SetFileName(str(path))
-    storage.SetUseCompression(0)
-    if not storage.WriteData(node):
-        sentence = _("'{path}' could not be written. Is the disk full, or the temporary folder read-only?")
-        raise EngineError("cannot-write", sentence.format(path=path))
-
-
-def readVolume(path):
-    """A volume node, in no scene, with the voxels and the geometry of a file that the engine wrote."""
-    node, storage = slicer.vtkMRMLScalarVolumeNode(), slicer.vtkMRMLVolumeArchetypeStorageNode()
-    storage.SetFileName(str(path))
-    if not storage.ReadData(node):
-        raise EngineError("bad-file", _("The engine's result '{path}' could not be read.").format(path=path))
-    return node
-
-
-def place(targetNode, resultNode, inputNode, name):
+def place(targetNode, resultNode, inputNode, name, unit):
     """Give a result's voxels to the target node (a new one where None), on the input's geometry and beside it.
 
     Where there is no input node (a sinogram was reconstructed) the result keeps its own geometry.
@@ -86,7 +58,7 @@ def place(targetNode, resultNode, inputNode, name):
         targetNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     targetNode.SetAndObserveImageData(resultNode.GetImageData())
     targetNode.CopyOrientation(inputNode or resultNode)
-    codeAsSuv(targetNode)
+    code(targetNode, unit)
     if inputNode:
         if resultNode.GetImageData().GetDimensions() != inputNode.GetImageData().GetDimensions():
             raise EngineError("bad-file", _("The engine's result does not have the input's grid."))
@@ -95,13 +67,19 @@ def place(targetNode, resultNode, inputNode, name):
     return targetNode
 
 
-def codeAsSuv(volumeNode):
-    """Quantity and unit as DICOM codes them, so that Segment Statistics and PET tools know what the voxels are."""
-    quantity, units = slicer.vtkCodedEntry(), slicer.vtkCodedEntry()
-    quantity.SetValueSchemeMeaning("126400", "DCM", "Standardized Uptake Value")
-    units.SetValueSchemeMeaning("{SUVbw}g/ml", "UCUM", "Standardized Uptake Value body weight")
-    volumeNode.SetVoxelValueQuantity(quantity)
-    volumeNode.SetVoxelValueUnits(units)
+def code(volumeNode, unit):
+    """Quantity and unit as DICOM codes them, so that Segment Statistics and PET tools know what the voxels are.
+
+    What is in no unit that has a code (counts of an uncalibrated sinogram) is left without.
+    """
+    volumeNode.SetVoxelValueQuantity(_entry(*SUV) if unit == "suvbw" else None)
+    volumeNode.SetVoxelValueUnits(_entry(*UNITS[unit]) if unit in UNITS else None)
+
+
+def _entry(value, scheme, meaning):
+    entry = slicer.vtkCodedEntry()
+    entry.SetValueSchemeMeaning(value, scheme, meaning)
+    return entry
 
 
 def placeBeside(node, inputNode):
@@ -129,6 +107,11 @@ def show(volumeNode, colorNodeID, lowest, highest):
 def showPet(volumeNode, factor=1.0):
     """Inverted grey in the common SUV window; `factor` turns the volume's voxels into SUV."""
     show(volumeNode, INVERTED_GREY, *(limit / factor for limit in PET_WINDOW_SUV))
+
+
+def showActivity(volumeNode):
+    """Inverted grey from nothing to the hottest voxels, for what is not in SUV."""
+    show(volumeNode, INVERTED_GREY, 0.0, _highest(volumeNode))
 
 
 def showUncertainty(volumeNode):

@@ -6,7 +6,7 @@ from slicer.i18n import tr as _
 from . import settings
 from .job import TemporaryFolder
 from .places import resource
-from .results import codeAsSuv, showPet
+from .results import code, showPet
 
 CATEGORY = "PETDiffusion"
 SIMULATED = "SimulatedLowDosePET"
@@ -53,6 +53,6 @@ def simulatedVolume(phantom="chest", doseReduction=20, seed=1):
             process.wait(50)
         process.result()
         node = slicer.util.loadVolume(str(folder / "study" / "low_dose.nii.gz"), {"name": SIMULATED, "show": False})
-    codeAsSuv(node)
+    code(node, "suvbw")
     showPet(node)
     return node

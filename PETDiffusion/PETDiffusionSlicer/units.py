@@ -4,13 +4,11 @@ Three sources, in this order: the unit coded in the node, the DICOM series that 
 read by the engine), and what the user states. Nothing is guessed.
 """
 
-import sys
-
 import slicer
 from slicer.i18n import tr as _
 
 from .engine import EngineError
-from .places import home
+from .places import engineRoom
 
 SUVBW_CODE = "{SUVbw}g/ml"
 
@@ -53,11 +51,8 @@ def statedFactor(unit, weightKg, doseMBq, minutes):
     if not weightKg or not doseMBq:
         sentence = _("For SUV from Bq/ml state the weight, the injected dose and the minutes from injection to scan.")
         raise EngineError("no-suv", sentence)
-    if str(home()) not in sys.path:
-        sys.path.append(str(home()))
     import SimpleITK as sitk  # Slicer bundles it, but it takes a moment to import
 
-    from PETDiffusionLib.volumes import Volume, to_suv
-
+    volumes = engineRoom("volumes")
     oneBqPerMl = sitk.Image(2, 2, 2, sitk.sitkFloat32) + 1.0
-    return float(to_suv(Volume(oneBqPerMl, "bqml"), weightKg, doseMBq, minutes).array[0, 0, 0])
+    return float(volumes.to_suv(volumes.Volume(oneBqPerMl, "bqml"), weightKg, doseMBq, minutes).array[0, 0, 0])

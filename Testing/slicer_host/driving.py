@@ -1,13 +1,21 @@
 """Driving the host from tests and the demo: wait in the event loop, click, make a volume."""
 
+import faulthandler
+import re
+import tempfile
+import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import qt
 import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtTest
+
+WORTH_A_LOOK_S = 0.05  # a gap this long is looked into
+FRAMES_SHOWN = 4
 
 
 def until(condition, seconds=300.0):
@@ -35,7 +43,7 @@ def turnWheel(widget, notches):
 
 def makeVolume(name="PET", coded=True):
     """A small PET volume node: a warm ball with a hot spot, on a shifted and rotated grid."""
-    from PETDiffusionSlicer.results import codeAsSuv
+    from PETDiffusionSlicer.results import code
 
     z, y, x = np.indices((20, 24, 28), dtype=np.float32)
     ball = ((z - 10) / 8) ** 2 + ((y - 12) / 9) ** 2 + ((x - 14) / 11) ** 2 < 1
@@ -46,7 +54,7 @@ def makeVolume(name="PET", coded=True):
     matrix.DeepCopy((0, -4.1, 0, 13.7, 4.2, 0, 0, -50.3, 0, 0, 3.3, 120.01, 0, 0, 0, 1))
     node.SetIJKToRASMatrix(matrix)
     if coded:
-        codeAsSuv(node)
+        code(node, "suvbw")
     return node
 
 
@@ -61,10 +69,12 @@ class Stalls:
     """A context in which the gaps between the ticks of a 10 ms timer are kept: how long the event loop did not turn.
 
     The time for which other programs kept this thread waiting for a processor is not counted. What it did not wait for
-    a file, the memory or another process either is its own work, the thread's processor time.
+    a file, the memory or another process either is its own work, the thread's processor time. Of a gap that lasts,
+    Python's watchdog writes down what was running, also while compiled code runs.
     """
 
     def __enter__(self):
+        self._watched = tempfile.TemporaryFile("w+")
         self.restart()
         self._timer = qt.QTimer()
         self._timer.timeout.connect(self._tick)
@@ -73,24 +83,52 @@ class Stalls:
 
     def __exit__(self, *_exception):
         self._timer.stop()
+        faulthandler.cancel_dump_traceback_later()
+        self._watched.close()
 
     def restart(self):
         """Forget the gaps so far, with the one that lasts: the driver itself was busy."""
-        self.gaps, self._last = [], self._now()  # (seconds, of which own work)
+        self.gaps = []
+        self._begin()
 
     def longest(self):
-        """The longest gap in seconds."""
-        return max(seconds for seconds, _work in self.gaps)
+        """The longest gap."""
+        return max(self.gaps, key=lambda gap: gap.seconds)
 
     def longestWork(self):
-        """The most seconds of processor time that the event loop's thread spent between two ticks."""
-        return max(work for _seconds, work in self.gaps)
+        """The gap with the most processor time of the event loop's thread."""
+        return max(self.gaps, key=lambda gap: gap.work)
+
+    def _begin(self):
+        self._watched.seek(0)
+        self._watched.truncate()
+        self._started = fairTime(), time.thread_time()
+        faulthandler.dump_traceback_later(WORTH_A_LOOK_S, file=self._watched)
 
     def _tick(self, *_arguments):
-        now = self._now()
-        self.gaps.append((now[0] - self._last[0], now[1] - self._last[1]))
-        self._last = now
+        faulthandler.cancel_dump_traceback_later()
+        seconds, work = fairTime() - self._started[0], time.thread_time() - self._started[1]
+        self._watched.seek(0)
+        self.gaps.append(Gap(seconds, work, _innermost(self._watched.read())))
+        self._begin()
 
-    @staticmethod
-    def _now():
-        return fairTime(), time.thread_time()
+
+class Gap(NamedTuple):
+    """A gap between two turns of the event loop: its length, its own work, and what ran where it was long."""
+
+    seconds: float
+    work: float
+    running: str
+
+    def __str__(self):
+        return f"{self.seconds:.3f} s, {self.work:.3f} s of it own work" + (
+            f", in {self.running}" if self.running else ""
+        )
+
+
+def _innermost(traceback):
+    """The innermost functions of the event loop's thread in a watchdog's text, from the outside in."""
+    threads = traceback.split("Thread 0x")
+    mine = next((text for text in threads if text.startswith(f"{threading.get_ident():016x}")), "")
+    frames = re.findall(r'File ".*?([^/\\"]+)", line (\d+) in (\S+)', mine)
+    return " > ".join(f"{function} ({file}:{line})" for file, line, function in reversed(frames[:FRAMES_SHOWN]))

@@ -2,6 +2,7 @@
 
 import qt
 import slicer
+import vtk
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
 
@@ -81,12 +82,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             observed.RemoveObserver(tag)
         self._scene, self._observations = scene, []
         if scene is not None:
-            for event in (
-                scene.NodeAddedEvent,
-                scene.NodeRemovedEvent,
-                scene.EndCloseEvent,
-                scene.EndBatchProcessEvent,
-            ):
+            for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+                self._observations.append((scene, scene.AddObserver(event, self._onNode)))
+            for event in (scene.EndCloseEvent, scene.EndBatchProcessEvent):
                 self._observations.append((scene, scene.AddObserver(event, lambda *_: self._refresh())))
         self._refresh()
 
@@ -107,6 +105,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def _nodes(self):
         nodes = [self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes())] if self._scene else []
         return [node for node in nodes if self._accepts(node)]
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNode(self, _scene, _event, node):
+        """A node came or went: the list is made anew where it is one of its kind, as Slicer's adds a row or not."""
+        if self._accepts(node):
+            self._refresh()
 
     def _accepts(self, node):
         if node.GetHideFromEditors() and not self.showHidden:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -58,6 +59,8 @@ def test_the_whole_path_on_a_patient_from_dicom(panel, pelvis, record_property):
     with Stalls() as stalls:
         click(panel.ui.applyButton)
         until(lambda: not panel.logic.job, seconds=900)
+        settled = time.monotonic() + 1  # the views of the comparison are built a moment later
+        until(lambda: time.monotonic() > settled)
 
     denoised = panel._parameterNode.denoisedVolume
     assert panel.ui.statusLabel.text == "Done: 'PT WB FDG denoised'."
@@ -66,8 +69,7 @@ def test_the_whole_path_on_a_patient_from_dicom(panel, pelvis, record_property):
     assert after.shape == before.shape
     assert after.sum() == pytest.approx(before.sum() * 2.42903e-4, rel=0.05)
     assert json.loads(slicer.util.getNode("PT WB FDG PETDiffusion manifest").GetText())
-    for name, seconds in {"work": stalls.longestWork(), "all": stalls.longest()}.items():
-        record_property(f"longest stall of the event loop, {name} (s)", round(seconds, 3))
-        print(f"longest stall of the event loop, {name}: {seconds:.3f} s")
-    assert stalls.longestWork() < LONGEST_STALL_S
-    assert stalls.longest() < LONGEST_WAIT_S
+    record_property("longest stall of the event loop", str(stalls.longest()))
+    print(f"longest stall of the event loop: {stalls.longest()}")
+    assert stalls.longestWork().work < LONGEST_STALL_S, stalls.longestWork()
+    assert stalls.longest().seconds < LONGEST_WAIT_S, stalls.longest()
