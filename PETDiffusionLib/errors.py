@@ -16,3 +16,10 @@ class PETDiffusionError(Exception):
 
 class Cancelled(Exception):
     """The user asked to stop; raised by a progress callback and passed on untouched by everything below it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, in Python or in torch on any device (which says it in words alone)."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    said = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or any(word in said for word in words)

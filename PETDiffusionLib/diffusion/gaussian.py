@@ -8,14 +8,12 @@ channel 1 where the step's log variance lies between its bounds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from PETDiffusionLib.diffusion.residual import Noise
-
-Denoiser = Callable[[torch.Tensor, int, torch.Tensor], torch.Tensor]
+from PETDiffusionLib.diffusion.residual import Denoiser, Noise
 
 
 def linear_alphas_cumprod(steps: int = 1000, first_beta: float = 1e-4, last_beta: float = 0.02) -> list[float]:

@@ -36,11 +36,11 @@ class NoiseDenoiser:
         self.network, self.alphas_cumprod = network, alphas_cumprod
         self._film: tuple[int, list[Film]] | None = None
 
-    def __call__(self, x_t: torch.Tensor, t: int, condition: torch.Tensor) -> torch.Tensor:
-        timesteps = torch.tensor([t], device=x_t.device)
-        if self._film is None or self._film[0] != t:
-            self._film = (t, self.network.film(timesteps))
+    def __call__(self, x_t: torch.Tensor, t: float, condition: torch.Tensor) -> torch.Tensor:
+        time, timesteps = int(t), torch.tensor([t], device=x_t.device)
+        if self._film is None or self._film[0] != time:
+            self._film = (time, self.network.film(timesteps))
         answer = self.network(x_t, timesteps, condition, self._film[1])
-        abar = self.alphas_cumprod[t]
+        abar = self.alphas_cumprod[time]
         x0 = (x_t - math.sqrt(1 - abar) * answer[:, :1]) / math.sqrt(abar)
         return torch.cat([x0.clamp_(-1, 1), (answer[:, 1:] + 1) / 2], dim=1)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 
-from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.errors import PETDiffusionError, is_out_of_memory
 
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def explain(error: BaseException) -> PETDiffusionError | None:
@@ -23,17 +22,12 @@ def explain(error: BaseException) -> PETDiffusionError | None:
             "missing-package",
             f"The Python package {package} is needed and not installed; install PETDiffusionLib with pip.",
         )
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _is_about_memory(error)):
+    if is_out_of_memory(error):
         return PETDiffusionError(
             "out-of-memory",
             "There is not enough memory for this volume; close programs, crop the volume or choose another device.",
         )
     return None
-
-
-def _is_about_memory(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return any(words in text for words in _NO_MEMORY)
 
 
 def _explain_os_error(error: OSError) -> PETDiffusionError | None:

@@ -91,6 +91,13 @@ class DDPM3D(nn.Module):
         blocks = [module for module in self.modules() if isinstance(module, ResidualBlock)]
         return [block.emb_layers[1](embedded).chunk(2, dim=1) for block in blocks]
 
+    @property
+    def bytes_per_voxel(self) -> int:
+        """What an evaluation without gradients holds at its peak: the skips of the finest level, and a block there."""
+        encoders: Any = self.input_blocks
+        weight = encoders[0][0].weight
+        return (len(self.output_blocks) // self.multiple.bit_length() + 8) * len(weight) * weight.element_size()
+
     def convolve_in(self, precision: torch.dtype) -> DDPM3D:
         """Convolutions and what lies between them in `precision`; time and the normalisations' weights stay float32."""
         for module in self.modules():
