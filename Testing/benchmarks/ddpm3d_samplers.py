@@ -1,0 +1,137 @@
+"""Samplers of the 3D DDPM against steps: `python -m Testing.benchmarks.ddpm3d_samplers --model CARD`.
+
+On pieces of bodies that no training saw: PSNR and SSIM in the body of the mean of the draws and of a single one, their
+spread, evaluations of the network and seconds. Rows are kept in a file and never made twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from PETDiffusionLib.evaluation import metrics
+from PETDiffusionLib.methods.ddpm3d import Walk, draw, load_network
+from PETDiffusionLib.models import find_model
+from PETDiffusionLib.volumes.resampling import isotropic_grid
+from Testing.benchmarks.bodies import Body, scanned, test_bodies
+
+WALKS = [
+    *(Walk("ancestral", steps, "noise") for steps in (1000, 250, 100, 50, 20, 10)),
+    *(Walk("ddim", steps, "noise") for steps in (250, 100, 50, 20, 10)),
+    *(Walk("dpm++", steps, "noise") for steps in (50, 20, 10)),
+    *(Walk("ancestral", steps, "low-dose") for steps in (50, 20, 10)),
+    *(Walk("ddim", steps, "low-dose") for steps in (50, 20, 10)),
+    *(Walk("dpm++", steps, "low-dose") for steps in (20, 10)),
+]
+DRF = 20
+FIGURES = ("psnr", "ssim", "psnr_one", "ssim_one", "spread", "evaluations", "seconds")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The middle of a body on the model's grid: [z, y, x] in SUV."""
+
+    reference: np.ndarray
+    low_dose: np.ndarray
+    body: np.ndarray
+
+
+def main() -> None:
+    """Make the rows that are missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="a model's id or the path of its card")
+    parser.add_argument("--rows", type=Path, default=Path("runs/ddpm3d_samplers.jsonl"), help="where rows are kept")
+    parser.add_argument("--bodies", type=int, default=3, help="so many of the test bodies")
+    parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--piece", type=int, nargs=3, default=(32, 96, 96), help="z, y, x voxels of a body's middle")
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    arguments.rows.parent.mkdir(parents=True, exist_ok=True)
+    card = find_model(arguments.model)
+    network, device = load_network(card, arguments.device)
+    for body in test_bodies()[: arguments.bodies]:
+        done = {(row["body"], row["sampler"], row["start"], row["steps"]) for row in read_rows(arguments.rows)}
+        missing = [w for w in WALKS if (body.name, w.sampler, w.start, w.steps) not in done]
+        piece = middle(body, card.input["voxel_size_mm"][0], tuple(arguments.piece)) if missing else None
+        for walk in missing:
+            low_dose = torch.from_numpy(piece.low_dose[None, None]).to(device)
+            started = time.perf_counter()
+            drawn, _ = draw(low_dose, network, float(card.input["scale"]), walk, arguments.draws, seed=0)
+            row = {"body": body.name, "sampler": walk.sampler, "start": walk.start, "steps": walk.steps}
+            row |= figures(piece, drawn.cpu().numpy(), len(walk.times), time.perf_counter() - started)
+            with open(arguments.rows, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+    print(table(read_rows(arguments.rows), arguments.draws))
+
+
+def middle(body: Body, voxel_size_mm: float, shape: tuple[int, ...]) -> Piece:
+    """The piece of `shape` (less where the body is smaller) about the middle, at a twentieth of the dose."""
+    study = scanned(body, realisations=1)
+    grid = isotropic_grid(study.reference.shape, study.voxel_size_mm[::-1], voxel_size_mm)
+    mask = metrics.body_mask(study.reference, study.voxel_size_mm).astype(np.float32)
+    volumes = [grid.to_model(volume) for volume in (study.reference, study.low_dose[DRF, 0], mask)]
+    box = tuple(
+        slice(max(0, n // 2 - m // 2), n // 2 - m // 2 + m) for n, m in zip(grid.model_shape, shape, strict=True)
+    )
+    reference, low_dose, inside = (np.ascontiguousarray(volume[box], np.float32) for volume in volumes)
+    return Piece(reference, low_dose, inside > 0.5)
+
+
+def figures(piece: Piece, drawn: np.ndarray, evaluations: int, seconds: float) -> dict[str, Any]:
+    """The figures of `drawn` [draws, z, y, x], and the low dose's PSNR beside them."""
+    mean = drawn.mean(0)
+    ones = [
+        (metrics.psnr(piece.reference, one, piece.body), metrics.ssim(piece.reference, one, piece.body))
+        for one in drawn
+    ]
+    return {
+        "psnr": metrics.psnr(piece.reference, mean, piece.body),
+        "ssim": metrics.ssim(piece.reference, mean, piece.body),
+        "psnr_one": float(np.mean([psnr for psnr, _ in ones])),
+        "ssim_one": float(np.mean([ssim for _, ssim in ones])),
+        "spread": float(drawn.std(0, ddof=1)[piece.body].mean()) if len(drawn) > 1 else 0.0,
+        "low_dose_psnr": metrics.psnr(piece.reference, piece.low_dose, piece.body),
+        "evaluations": evaluations,
+        "seconds": seconds,
+    }
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file, none where there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(rows: list[dict[str, Any]], draws: int) -> str:
+    """Means over the bodies as text; the difference is that to the mean of 1000 ancestral steps."""
+    groups: dict[tuple[str, str, int], list[dict]] = defaultdict(list)
+    for row in rows:
+        groups[row["sampler"], row["start"], row["steps"]].append(row)
+    means = {key: {name: np.mean([row[name] for row in group]) for name in FIGURES} for key, group in groups.items()}
+    full = means.get(("ancestral", "noise", 1000))
+    low = np.mean([row["low_dose_psnr"] for row in rows])
+    lines = [
+        f"{len({row['body'] for row in rows})} bodies at DRF {DRF}, mean of {draws} draws; the low dose: {low:.2f} dB"
+    ]
+    lines.append(
+        "sampler    from      steps  PSNR of mean  difference    SSIM  PSNR of one    SSIM  spread  evaluations  s"
+    )
+    for (sampler, start, steps), f in means.items():
+        difference = f"{f['psnr'] - full['psnr']:+10.2f}" if full else " " * 10
+        lines.append(
+            f"{sampler:<9}  {start:<8}  {steps:>5}  {f['psnr']:12.2f}  {difference}  {f['ssim']:.4f}  "
+            f"{f['psnr_one']:11.2f}  {f['ssim_one']:.4f}  {f['spread']:6.3f}  {f['evaluations']:11.0f}"
+            f"  {f['seconds']:.1f}"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
