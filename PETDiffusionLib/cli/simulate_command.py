@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PETDiffusionLib.cli.arguments import number_above, whole_number_from
-from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.cli.simulate_sinogram import SINOGRAMS, simulate_sinogram, thin
+from PETDiffusionLib.cli.study_folder import study_folder
 from PETDiffusionLib.jobs.manifest import RESEARCH_USE
 from PETDiffusionLib.jobs.reporters import plain
-from PETDiffusionLib.jobs.staging import Staging
 
 if TYPE_CHECKING:
     from PETDiffusionLib.simulation import Study
@@ -29,7 +27,9 @@ def add_commands(commands: Any) -> None:
         "simulate",
         help="simulate a low-dose PET study",
         description="Simulate a PET study into a folder: the low-dose volume, the same reconstruction of noise-free "
-        "data (reference), the phantom and its labels, all on one grid, and study.json.",
+        "data (reference), the phantom and its labels, all on one grid, and study.json. With --sinogram, the sinogram "
+        "that a scanner counts, with its terms, ready for `petdiffusion reconstruct`; with --from, the counts of a "
+        "measured sinogram thinned to a lower dose.",
     )
     simulate.add_argument("out", metavar="OUT", type=Path, help="the folder, made if it does not exist")
     simulate.add_argument(
@@ -45,6 +45,9 @@ def add_commands(commands: Any) -> None:
         metavar="K",
         help="dose reduction factor: counts are divided by it (default: 10)",
     )
+    kinds = simulate.add_mutually_exclusive_group()
+    kinds.add_argument("--sinogram", metavar="SCANNER", help=f"a sinogram instead of volumes: {', '.join(SINOGRAMS)}")
+    kinds.add_argument("--from", dest="measured", type=Path, metavar="SINOGRAM", help="the sinogram to thin by --drf")
     simulate.add_argument("--seed", type=whole_number_from(0), default=0, metavar="N", help="same seed, same study")
     simulate.add_argument("--scanner", default="whole-body-4.1", help="voxels, resolution, reconstruction")
     simulate.add_argument("--tracer", default="fdg", help="which uptake the organs have")
@@ -55,35 +58,17 @@ def add_commands(commands: Any) -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    folder: Path = arguments.out
-    files = {role: folder / name for role, name in FILES.items()}
-    existing = [path for path in files.values() if path.exists()]
-    if existing and not arguments.overwrite:
-        raise PETDiffusionError("exists", f"'{existing[0]}' exists already. Choose another folder or give --overwrite.")
-    with _made(folder), Staging(files) as staging:
+    if arguments.measured is not None:
+        return thin(arguments.measured, arguments.out, arguments.drf, arguments.seed, arguments.overwrite)
+    phantom = {name: getattr(arguments, name) for name in ("phantom", "seed", "tracer", "names", "ct")}
+    if arguments.sinogram is not None:
+        return simulate_sinogram(arguments.sinogram, phantom, arguments.out, arguments.drf, arguments.overwrite)
+    with study_folder(arguments.out, FILES, arguments.overwrite) as paths:
         from PETDiffusionLib.simulation import simulate_study
 
         print(f"Simulating {arguments.phantom} at a dose reduction of {arguments.drf:g} ...", file=sys.stderr)
-        options = {name: getattr(arguments, name) for name in ("scanner", "tracer", "names", "ct")}
-        _write(simulate_study(arguments.phantom, arguments.drf, arguments.seed, **options), staging.paths)
-        staging.publish()
-    for path in files.values():
-        print(path)
+        _write(simulate_study(drf=arguments.drf, scanner=arguments.scanner, **phantom), paths)
     return 0
-
-
-@contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """The folder exists inside the context; folders that were made for it go again if the work fails."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        for path in new:
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        raise
 
 
 def _write(study: Study, paths: dict[str, Path]) -> None:

@@ -46,15 +46,18 @@ class ExpectedSinogram:
     labels: np.ndarray
     label_names: dict[int, str]
 
+    def background(self, drf: float = 1.0) -> torch.Tensor:
+        """Expected scatter plus randoms at a dose reduction factor: scatter falls with the dose, randoms squared."""
+        return self.scatter / drf + self.randoms / drf**2
+
     def measured(self, drf: float = 1.0, seed: int | None = 0) -> Sinogram:
         """Poisson counts at a dose reduction factor; the expected counts themselves where `seed` is None.
 
-        Trues and scatter fall with the dose and randoms with its square. The terms are exact, the unit of the image
-        that they lead to is SUV at every dose.
+        The terms are exact, and lead to an image in SUV at every dose.
         """
         if not drf >= 1:
             raise PETDiffusionError("bad-drf", f"A dose reduction factor is 1 or more; found {drf}.")
-        background = self.scatter / drf + self.randoms / drf**2
+        background = self.background(drf)
         mean = self.trues / drf + background
         prompts = mean if seed is None else _poisson(mean, seed)
         return Sinogram(

@@ -62,9 +62,8 @@ def simulate_study(
     """
     if not drf >= 1:
         raise PETDiffusionError("bad-drf", f"A dose reduction factor is 1 or more; found {drf}.")
-    _known("tracer", tracer, TRACERS)
     chosen = SCANNERS[_known("scanner", scanner, SCANNERS)]
-    made = _make_phantom(phantom, seed, tracer, names, ct)
+    made = make_phantom(phantom, seed, tracer, names, ct)
     result = scan(made, chosen, [1 / drf], np.random.default_rng([seed, 5]))
     to_image = partial(_to_image, result)
     label_names = {int(key): name for key, name in made.label_names.items() if (result.labels == key).any()}
@@ -78,7 +77,9 @@ def simulate_study(
     )
 
 
-def _make_phantom(phantom: str, seed: int, tracer: str, names: str | None, ct: str | None) -> Phantom:
+def make_phantom(phantom: str, seed: int, tracer: str, names: str | None = None, ct: str | None = None) -> Phantom:
+    """The phantom of a name of PHANTOMS or of the path of a label volume, as `simulate_study` takes it."""
+    _known("tracer", tracer, TRACERS)
     if phantom in PHANTOMS:
         return PHANTOMS[phantom](seed, tracer)
     if not Path(phantom).is_file():

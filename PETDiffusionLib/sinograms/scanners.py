@@ -30,12 +30,17 @@ def _timing(bins: int, bin_ps: float, resolution_ps: float) -> TimeOfFlight:
     return TimeOfFlight(bins, bin_ps * MM_PER_PS, resolution_ps * MM_PER_PS * FWHM_TO_SIGMA)
 
 
-SCANNERS = {
+_WHOLE = {
     "ecat-931": replace(_ECAT_931, segments=segments_of_span(8, 3, 1)),
     "ecat-962": replace(_ECAT_962, segments=segments_of_span(32, 7, 24)),
     "mmr": replace(_MMR, segments=segments_of_span(64, 11, 60)),
     "vision-like": replace(_VISION, segments=segments_of_span(80, 19, 66), views=76, tof=_timing(33, 143.0, 214.0)),
     "dmi-like": replace(_DMI, segments=segments_of_span(36, 3, 34), tof=_timing(29, 169.0, 375.0)),
+}
+# Beside each whole scanner its direct planes alone, a stack of 2D problems: quick, and enough for many questions.
+SCANNERS = {
+    **_WHOLE,
+    **{f"{name}-2d": geometry.direct_planes() for name, geometry in _WHOLE.items()},
     "parallel-beam": parallel_beam(),
 }
 

@@ -127,7 +127,7 @@ def test_the_grid_the_filter_and_the_start_are_the_users(
         (("counted.hs", "out.nrrd", "--attenuation-factors", "efficiency.hs"), "shares from 0 to 1"),
         (
             ("counted.hs", "out.nrrd", "--attenuation", "mu.nrrd", "--attenuation-factors", "factors.hs"),
-            "Give one of them",
+            "Give it once",
         ),
         (("counted.hs", "out.nrrd", "--additive", "other.hs"), "same geometry"),
         (("counted.hs", "out.nrrd", "--subsets", "49"), "From 1 to 48"),
