@@ -8,6 +8,7 @@ faces of the image and between the line's two end points.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -57,12 +58,15 @@ class LineProjector(Projector):
         self._start, self._end = start, end
         self._origin = [float(v) for v in image_origin_mm]
         self._voxel = [float(v) for v in voxel_size_mm]
-        self._by_axis = _by_principal_axis((end - start).reshape(-1, 3))
+
+    @cached_property
+    def _by_axis(self) -> list[torch.Tensor]:
+        return _by_principal_axis((self._end - self._start).reshape(-1, 3))
 
     def over_views(self, views: torch.Tensor) -> LineProjector:
         grid = (self.image_shape, self._origin, self._voxel, self.tof)
         start, end = (p.index_select(self.view_axis, views.to(self.device)) for p in (self._start, self._end))
-        part = LineProjector(start, end, *grid)
+        part = type(self)(start, end, *grid)
         part.views = self.views[views]
         return part
 

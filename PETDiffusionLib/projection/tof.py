@@ -11,6 +11,11 @@ from PETDiffusionLib.sinograms.geometry import TimeOfFlight
 TRUNCATION_SIGMAS = 3.0
 
 
+def tof_reach(tof: TimeOfFlight) -> float:
+    """How many bins away a sample is still seen."""
+    return TRUNCATION_SIGMAS * tof.sigma_mm / tof.bin_width_mm
+
+
 def tof_weights(distance_mm: torch.Tensor, tof: TimeOfFlight) -> torch.Tensor:
     """The share of every TOF bin in a sample `distance_mm` from its line's middle towards its end: [..., bins].
 
@@ -18,7 +23,7 @@ def tof_weights(distance_mm: torch.Tensor, tof: TimeOfFlight) -> torch.Tensor:
     them, inside the measured bins or not; this is parallelproj's kernel.
     """
     position = distance_mm / tof.bin_width_mm + (tof.bins - 1) / 2  # in bins
-    reach = TRUNCATION_SIGMAS * tof.sigma_mm / tof.bin_width_mm
+    reach = tof_reach(tof)
     first, last = torch.floor(position - reach) - 0.5, torch.ceil(position + reach) + 0.5
     scale = tof.bin_width_mm / (math.sqrt(2) * tof.sigma_mm)
     edges = torch.arange(tof.bins + 1, dtype=position.dtype, device=position.device) - 0.5
