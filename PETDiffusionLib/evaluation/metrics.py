@@ -107,10 +107,11 @@ def ddpm3d_psnr(reference: np.ndarray, image: np.ndarray) -> float:
     """PSNR in dB as the 3D-DDPM authors compute it (Yu et al. 2025).
 
     Over the whole volume with its air; both volumes clipped at 16 SUV, the image's negatives zeroed, and the peak the
-    maximum of the unclipped reference.
+    maximum of the unclipped reference. Of equal volumes it is 100, as theirs is.
     """
     clipped, estimate = _ddpm3d_volumes(reference, image)
-    return _decibels(float(reference.max()), _mean_squared_error(clipped, estimate))
+    error = _mean_squared_error(clipped, estimate)
+    return 100.0 if error == 0 else _decibels(float(reference.max()), error)
 
 
 def ddpm3d_ssim(reference: np.ndarray, image: np.ndarray) -> float:

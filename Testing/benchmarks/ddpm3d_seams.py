@@ -75,9 +75,9 @@ def window_wise(
         slices = torch.arange(window, device=low_dose.device)
         weight = torch.ones(window, device=low_dose.device)
         if start > 0:
-            weight = torch.minimum(weight, (slices + 0.5) / BLEND)
+            weight = torch.minimum(weight, slices / (BLEND - 1))
         if start + window < depth:
-            weight = torch.minimum(weight, (window - slices - 0.5) / BLEND)
+            weight = torch.minimum(weight, (window - 1 - slices) / (BLEND - 1))
         total[:, :, cut] += weight[:, None, None] * x0
         weights[cut] += weight
     return (total / weights[:, None, None])[:, 0], [slice(start, start + BLEND) for start in starts[1:]]
