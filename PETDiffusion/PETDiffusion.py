@@ -78,6 +78,7 @@ class PETDiffusionParameterNode:
     options - Every method's own options and further files, as JSON; what is not in it has its default.
     wantUncertainty, wantDifference - Whether these volumes are made.
     denoisedVolume, uncertaintyVolume, differenceVolume, table - The results; those empty are created.
+    referenceVolume - What a reconstruction is compared with.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -99,6 +100,7 @@ class PETDiffusionParameterNode:
     uncertaintyVolume: vtkMRMLScalarVolumeNode
     differenceVolume: vtkMRMLScalarVolumeNode
     table: vtkMRMLTableNode
+    referenceVolume: vtkMRMLScalarVolumeNode
 
 
 class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -108,7 +110,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic, self._parameterNode, self._guiTag = None, None, None
-        self.offers, self._inputs, self._advanced = None, None, None
+        self.offers, self._inputs, self._advanced, self._asked = None, None, None, None
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -161,7 +163,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._guiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
-        self._parameterNode = parameterNode
+        self._parameterNode, self._asked = parameterNode, None
         self._inputs.setParameterNode(parameterNode)
         self.offers.setParameterNode(parameterNode)
         if parameterNode:
@@ -172,7 +174,19 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onParametersChanged(self, *_arguments):
         self.offers.update()
         self._inputs.update()
+        self._letGoOfResults()
         self._showState()
+
+    def _letGoOfResults(self):
+        """Another input or method has no results yet: the volumes keep what they are named after."""
+        node = self._parameterNode
+        before, self._asked = self._asked, node and (node.method or "denoise", node.inputVolume, node.sinogramPath)
+        if before in (None, self._asked) or not node or not node.denoisedVolume:
+            return
+        with slicer.util.NodeModify(node):
+            isSameSinogram = self.offers.takesSinogram and before[2] == node.sinogramPath
+            node.referenceVolume = node.denoisedVolume if isSameSinogram else None
+            node.denoisedVolume = node.uncertaintyVolume = node.differenceVolume = node.table = None
 
     # ---- running
 
@@ -254,7 +268,8 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not node or not node.denoisedVolume:
             return {}
         if self.offers.takesSinogram:
-            volumes = {_("reconstructed"): node.denoisedVolume, _("uncertainty"): node.uncertaintyVolume}
+            volumes = {_("before"): node.referenceVolume, _("reconstructed"): node.denoisedVolume}
+            volumes[_("uncertainty")] = node.uncertaintyVolume
         else:
             volumes = {_("low-dose"): node.inputVolume, _("denoised"): node.denoisedVolume}
             third = _("uncertainty") if node.uncertaintyVolume else _("difference")

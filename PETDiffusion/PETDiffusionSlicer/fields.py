@@ -1,10 +1,10 @@
 """One widget for one option or further file of a method, made from the rule that the engine declares for it."""
 
+import math
+
 import ctk
 import qt
 from slicer.i18n import tr as _
-
-DECIMALS = 5
 
 
 def makeField(option, onChanged):
@@ -16,6 +16,7 @@ def makeField(option, onChanged):
     isNumber = option["kind"] in ("whole", "number") and option["count"] == 1
     field = NumberField(option) if isNumber else kinds.get(option["kind"], TextField)(option)
     field.widget.toolTip = option["help"]
+    field.show(None)
     field.widget.connect(field.signal, lambda *_arguments: onChanged())
     return field
 
@@ -27,12 +28,14 @@ class NumberField:
         isWhole = option["kind"] == "whole"
         self.signal = "valueChanged(int)" if isWhole else "valueChanged(double)"
         self.widget = qt.QSpinBox() if isWhole else qt.QDoubleSpinBox()
-        step = 1 if isWhole else 10.0**-DECIMALS
-        lowest = (option["lowest"] or 0) + (step if option["above"] else 0)
-        self._default, self._automatic = option["default"], lowest - step
+        self._default = option["default"]
+        step = 1
         if not isWhole:
-            self.widget.decimals = DECIMALS
+            self.widget.decimals = 2 - min(0, math.floor(math.log10(self._default or 1)))
+            step = 10.0**-self.widget.decimals
             self.widget.singleStep = (self._default or 1) / 10
+        lowest = (option["lowest"] or 0) + (step if option["above"] else 0)
+        self._automatic = lowest - step
         self.widget.minimum = lowest if self._default is not None else self._automatic
         self.widget.maximum = min(option["highest"] or 1e6, 1e9)
         if self._default is None:

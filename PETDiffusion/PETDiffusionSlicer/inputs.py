@@ -68,7 +68,7 @@ class InputsSection:
             self._ui.unitLabel.text = str(error) if error else units.wordsForSeries(facts)
 
     def _onLoadSinogram(self, *_arguments):
-        filters = _("Sinograms (*.hs *.hdr);;All files (*)")
+        filters = _("Sinograms (*.hs *.npz);;All files (*)")
         path = qt.QFileDialog.getOpenFileName(self._ui.sinogramButton.window(), _("Load a sinogram"), "", filters)
         if path and self._parameterNode:
             self._parameterNode.sinogramPath = path

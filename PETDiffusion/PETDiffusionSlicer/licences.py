@@ -14,7 +14,11 @@ def requireAccepted(card):
     key = f"PETDiffusion/acceptedLicences/{card['sha256']}"
     if slicer.util.settingsValue(key, False, converter=slicer.util.toBool):
         return
-    question = _("The model '{title}' may be used under this licence:\n{name}\n{url}\n\nDo you accept it?")
-    if not slicer.util.confirmYesNoDisplay(question.format(title=card["title"], **card["licence"])):
+    question = _(
+        '<p>The model <b>{title}</b> may be used under this licence:</p><p><a href="{url}">{name}</a></p>'
+        "<p>Do you accept it?</p>"
+    )
+    words = question.format(title=card["title"], **card["licence"])
+    if not slicer.util.confirmYesNoDisplay(words, windowTitle=_("Licence of the model")):
         raise Cancelled(_("The model's licence was not accepted, so nothing was computed."))
     qt.QSettings().setValue(key, True)

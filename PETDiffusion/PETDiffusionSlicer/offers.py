@@ -13,6 +13,7 @@ ROWS = {
     "samples": ("samplesLabel", "samplesSpinBox"),
     "uncertainty": ("uncertaintyCheckBox", "uncertaintySelector"),
     "difference": ("differenceCheckBox", "differenceSelector"),
+    "reference": ("referenceLabel", "referenceSelector"),
 }
 
 
@@ -104,6 +105,7 @@ class Offers:
             "samples": any(option["name"] == "samples" for option in method["options"]),
             "uncertainty": "uncertainty" in method["outputs"],
             "difference": not self.takesSinogram,
+            "reference": self.takesSinogram,
         }
         for what, names in ROWS.items():
             for name in names:

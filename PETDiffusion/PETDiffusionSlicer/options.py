@@ -42,7 +42,6 @@ class MethodOptions:
         self._fields = {}
         for name, title, option in _described(self._method):
             self._fields[name] = makeField(option, self._onChanged)
-            self._fields[name].show(None)
             layout.addRow(f"{title}:", self._fields[name].widget)
         self._ui.optionsButton.visible = bool(self._fields)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import stat
 import sys
@@ -98,13 +99,20 @@ def volume(scene):
 
 @pytest.fixture
 def fake_engine(tmp_path):
-    """Make a Python that, as the engine, runs the given lines instead; for engines that misbehave."""
+    """Make a Python that, as the engine, runs the given lines instead, and has the given methods and models."""
 
-    def make(lines):
+    def make(lines, methods=(), models=()):
         script, python = tmp_path / "fake.py", tmp_path / "python"
+        info = {
+            "methods": methods,
+            "models": models,
+            "devices": [],
+            "python": "3",
+            "torch": None,
+            "parallelproj": False,
+        }
         prelude = "import json, os, sys, time\ndef say(**event): print(json.dumps(event), flush=True)\n"
-        answers = '{"methods": [], "models": [], "devices": [], "python": "3", "torch": null, "parallelproj": false}'
-        prelude += f"if 'info' in sys.argv: print('''{answers}'''); sys.exit()\n"
+        prelude += f"if 'info' in sys.argv: print({json.dumps(info)!r}); sys.exit()\n"
         script.write_text(prelude + lines)
         python.write_text(f'#!/bin/sh\n"{sys.executable}" "{script}" "$@"\nexit $?\n')
         python.chmod(python.stat().st_mode | stat.S_IXUSR)
