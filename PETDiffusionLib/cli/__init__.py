@@ -10,7 +10,14 @@ import warnings
 from collections.abc import Sequence
 
 from PETDiffusionLib import __version__
-from PETDiffusionLib.cli import job_commands, model_commands, research_commands, simulate_command, volume_commands
+from PETDiffusionLib.cli import (
+    job_commands,
+    model_commands,
+    research_commands,
+    simulate_command,
+    sinogram_commands,
+    volume_commands,
+)
 from PETDiffusionLib.cli.terminal import TerminalReporter
 from PETDiffusionLib.jobs.runner import report_failure
 
@@ -24,7 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"petdiffusion {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for room in (job_commands, volume_commands, simulate_command, research_commands, model_commands):
+    rooms = (job_commands, volume_commands, sinogram_commands, simulate_command, research_commands, model_commands)
+    for room in rooms:
         room.add_commands(commands)
     return parser
 

@@ -16,7 +16,8 @@ from PETDiffusionLib.sinograms.geometry import parallel_beam
 from PETDiffusionLib.sinograms.interfile import read_interfile
 from PETDiffusionLib.sinograms.sinogram import Sinogram
 
-# A sinogram folder: prompts, and what there is of these terms; sinogram.json says the unit and what is corrected.
+# A sinogram folder: prompts, and what there is of these terms; sinogram.json says the unit, and which
+# effects count as corrected where a term that is there does not account for all of one.
 PROMPTS, FACTS = "prompts.hs", "sinogram.json"
 FACTOR_FILES = {"attenuation": "attenuation.hs", "normalisation": "normalisation.hs"}
 ADDITIVE = "additive.hs"
@@ -80,14 +81,15 @@ def _read_folder(folder: Path) -> Sinogram:
         sinogram = sinogram.with_background(read_term(folder / ADDITIVE, sinogram), "randoms", "scatter")
     if (folder / FACTS).is_file():
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        sinogram = replace(sinogram, facts={**sinogram.facts, **facts})
+        corrected = frozenset(facts.pop("corrected", sinogram.corrected))
+        sinogram = replace(sinogram, corrected=corrected, facts={**sinogram.facts, **facts})
     return sinogram
 
 
 def read_term(path: str | os.PathLike[str], sinogram: Sinogram) -> torch.Tensor:
     """The values of a sinogram that goes with another. Raises PETDiffusionError "bad-sinogram" for another geometry."""
     term = read_interfile(path)
-    wanted = {sinogram.geometry, replace(sinogram.geometry, tof=None)}
+    wanted = {sinogram.geometry, sinogram.geometry.without_tof()}
     if replace(term.geometry, name=sinogram.geometry.name) not in wanted:
         raise PETDiffusionError(
             "bad-sinogram",

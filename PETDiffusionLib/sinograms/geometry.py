@@ -196,6 +196,10 @@ class ScannerGeometry:
         """The same scanner with direct planes alone and without TOF: small, quick, a stack of 2D problems."""
         return replace(self, segments=(Segment(0, 0),), tof=None)
 
+    def without_tof(self) -> ScannerGeometry:
+        """The same lines without bins of time of flight."""
+        return replace(self, tof=None)
+
 
 def segments_of_span(rings: int, span: int, largest_difference: int | None = None) -> tuple[Segment, ...]:
     """Segments of an odd `span` (ring differences in each), from the most negative to the most positive.
