@@ -23,7 +23,11 @@ def fast_precision(device: torch.device) -> torch.dtype:
 
 
 class FastPrecision(nn.Module):
-    """`network` in the fast precision of the device that its inputs are on; single precision goes in and comes out."""
+    """`network` in the fast precision of the device that its inputs are on; single precision goes in and comes out.
+
+    Where a volume's gradients are wanted on a processor, single precision is used throughout: there PyTorch 2.13 gets
+    the weight gradients of 3D convolutions in bfloat16 wrong at some shapes (it reads memory that nothing wrote).
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -31,5 +35,6 @@ class FastPrecision(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         device = inputs[0].device
-        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+        gradients_fail = device.type == "cpu" and torch.is_grad_enabled() and inputs[0].dim() == 5
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device) and not gradients_fail):
             return self.network(*inputs).float()
