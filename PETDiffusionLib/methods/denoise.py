@@ -20,6 +20,7 @@ from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.methods.catalogue.denoise import BUNDLED_MODEL, PRESETS, StepsPreset
 from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.models.card import ModelCard
+from PETDiffusionLib.networks.precision import FastPrecision
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.volumes import Volume, read_volume, to_suv, write_volume
 from PETDiffusionLib.volumes.resampling import GridPair, isotropic_grid
@@ -121,7 +122,7 @@ def restore(
     ticks = _ticker(progress, max(1, len(boxes)) * steps * draws)
     total, square, variance = (torch.zeros_like(y) for _ in range(3))
     for draw in range(draws):
-        looking = mirrored(ResidualDenoiser(network, noise.uptake, noise.level), _mirror(draw))
+        looking = mirrored(ResidualDenoiser(FastPrecision(network), noise.uptake, noise.level), _mirror(draw))
         denoiser = tiled(looking, boxes, OVERLAP, _untouched, lambda: next(ticks))
         gaussian = partial(_absolute_noise, y.shape, y.device, seed, draw)
         estimate = sample(denoiser, y, condition, uniform_times(steps), spread, gaussian)

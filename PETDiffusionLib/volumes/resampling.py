@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -52,7 +53,13 @@ def spline_matrix(count: int, positions: np.ndarray) -> np.ndarray:
     rows = np.arange(len(positions))
     for tap in range(4):
         np.add.at(evaluation, (rows, mirrored(left + tap - 1, count)), weights[tap])
-    return np.linalg.solve(spline_collocation(count).T, evaluation.T).T
+    return evaluation @ _inverse_collocation(count)
+
+
+@lru_cache(maxsize=512)
+def _inverse_collocation(count: int) -> np.ndarray:
+    """From samples to B-spline coefficients: [count, count]; kept, since crops of training ask for it all the time."""
+    return np.linalg.inv(spline_collocation(count))
 
 
 def centre_matrix(count: int, spacing: float, new_count: int, new_spacing: float) -> np.ndarray:

@@ -10,6 +10,9 @@ import argparse
 import json
 import time
 from collections import defaultdict
+from functools import cache, lru_cache, partial
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,8 @@ def main() -> None:
     parser.add_argument("--model", default=BUNDLED_MODEL)
     parser.add_argument("--bodies", type=int, help="only the first so many bodies")
     parser.add_argument("--realisations", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each process")
     parser.add_argument("--table", action="store_true", help="only print the table of the rows there are")
     parser.add_argument("--card", action="store_true", help="write the summary into the model's card")
     arguments = parser.parse_args()
@@ -51,36 +56,66 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Make the rows that are not in the file yet."""
+    """Make the rows that are not in the file yet: all bodies and doses of one realisation, then the next."""
     done = {(row["body"], row["drf"], row["realisation"], row["method"]) for row in read_rows(arguments.rows)}
-    classical = [method for method in arguments.methods if method in FORMS]
-    parameters = tuned(arguments.rows.with_suffix(".tuned.json"), classical)
-    for body in test_bodies()[: arguments.bodies]:
-        study = None
-        for drf in DRFS:
-            for realisation in range(arguments.realisations):
-                for method in arguments.methods:
-                    if (body.name, drf, realisation, method) in done:
-                        continue
-                    study = study or scanned(body)
-                    row = measured(body, study, drf, realisation, method, parameters, arguments.model)
-                    with open(arguments.rows, "a", encoding="utf-8") as stream:
-                        stream.write(json.dumps(row) + "\n")
+    tasks = []
+    for realisation in range(arguments.realisations):
+        for body in test_bodies()[: arguments.bodies]:
+            for drf in DRFS:
+                missing = [m for m in arguments.methods if (body.name, drf, realisation, m) not in done]
+                if missing:
+                    tasks.append((body.name, drf, realisation, missing))
+    with get_context("spawn").Pool(arguments.workers, torch.set_num_threads, (arguments.threads,)) as pool:
+        parameters = tuned(arguments.rows.with_suffix(".tuned.json"), classical(arguments.methods), pool)
+        make = partial(made_rows, parameters=parameters, model=arguments.model)
+        for rows in pool.imap_unordered(make, tasks):
+            with open(arguments.rows, "a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def tuned(path: Path, methods: list[str]) -> dict[str, dict[str, Any]]:
+def classical(methods: list[str]) -> list[str]:
+    """Those of `methods` that have a parameter to tune."""
+    return [method for method in methods if method in FORMS]
+
+
+def made_rows(task: tuple[str, int, int, list[str]], parameters: dict, model: str) -> list[dict[str, Any]]:
+    """The rows of one body, dose and realisation."""
+    name, drf, realisation, methods = task
+    body, study = study_of(name)
+    return [measured(body, study, drf, realisation, method, parameters, model) for method in methods]
+
+
+@lru_cache(maxsize=2)
+def study_of(name: str) -> tuple[Body, Scanned]:
+    """A test body and its scans, kept for the next task."""
+    body = next(body for body in test_bodies() if body.name == name)
+    return body, scanned(body)
+
+
+def tuned(path: Path, methods: list[str], pool: Pool) -> dict[str, dict[str, Any]]:
     """The classical `methods`' forms and parameters by DRF, chosen on the tuning bodies; kept in a file."""
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     missing = [(drf, method) for drf in DRFS for method in methods if method not in found.get(str(drf), {})]
-    studies = [scanned(body, realisations=1) for body in tuning_bodies()] if missing else []
-    for drf, method in missing:
-        pairs = [(study.low_dose[drf, 0], study.reference, study.voxel_size_mm) for study in studies]
-        chosen = baselines.tuned_parameters(pairs, FORMS[method])
-        best = max(chosen, key=lambda form: baselines.mean_psnr(form, chosen[form], pairs))
-        found.setdefault(str(drf), {})[method] = [best, chosen[best]]
+    for drf, method, form, value in pool.imap_unordered(tune, missing):
+        found.setdefault(str(drf), {})[method] = [form, value]
         path.write_text(json.dumps(found, indent=1) + "\n")
-        print(f"DRF {drf}: {method} at its best is {best} {chosen[best]}", flush=True)
+        print(f"DRF {drf}: {method} at its best is {form} {value}", flush=True)
     return found
+
+
+def tune(task: tuple[int, str]) -> tuple[int, str, str, float]:
+    """The best form and parameter of one classical method at one dose."""
+    drf, method = task
+    pairs = [(study.low_dose[drf, 0], study.reference, study.voxel_size_mm) for study in tuning_studies()]
+    chosen = baselines.tuned_parameters(pairs, FORMS[method])
+    best = max(chosen, key=lambda form: baselines.mean_psnr(form, chosen[form], pairs))
+    return drf, method, best, chosen[best]
+
+
+@cache
+def tuning_studies() -> list[Scanned]:
+    """The scans that the classical methods are tuned on."""
+    return [scanned(body, realisations=1) for body in tuning_bodies()]
 
 
 def measured(
