@@ -62,6 +62,7 @@ def add_option(parser: argparse._ActionsContainer, name: str, rules: Sequence[Ru
     default = f" (default: {', '.join(sorted(defaults))})" if defaults else ""
     parser.add_argument(
         flag,
+        *(["--" + first.alias] if first.alias else []),
         type=parse,
         metavar=metavar,
         nargs=first.count if first.count > 1 else None,

@@ -7,9 +7,12 @@ D(y) = c_skip y + c_out F(c_in y), so that the plain network F always sees and a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
+
+from PETDiffusionLib.diffusion.tiling import padded_to_multiple
 
 SIGMA_DATA = 0.7  # the standard deviation of FDG-like activity in units of its mean
 NETWORK_ARGUMENTS = {"in_channels": 2, "out_channels": 1}
@@ -40,11 +43,13 @@ class PriorDenoiser:
     x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps is y = x_t / sqrt(abar) at sigma^2 = (1 - abar) / abar.
     """
 
-    def __init__(self, network: nn.Module, alphas_cumprod: torch.Tensor, voxel_size_mm: float) -> None:
+    def __init__(self, network: nn.Module, alphas_cumprod: Sequence[float], voxel_size_mm: float) -> None:
         self.network, self.alphas_cumprod, self.voxel_size_mm = network, alphas_cumprod, voxel_size_mm
 
-    def __call__(self, x_t: torch.Tensor, t: int, anatomy: torch.Tensor) -> torch.Tensor:
-        abar = float(self.alphas_cumprod[t])
-        sigma = x_t.new_full((len(x_t),), math.sqrt((1 - abar) / abar))
-        size = x_t.new_full((len(x_t),), self.voxel_size_mm)
-        return denoised(self.network, x_t / math.sqrt(abar), sigma, size, anatomy)
+    def __call__(self, x_t: torch.Tensor, t: float, anatomy: torch.Tensor) -> torch.Tensor:
+        abar = self.alphas_cumprod[int(t)]
+        depth, height, width = x_t.shape[2:]
+        y, anatomy = padded_to_multiple(x_t / math.sqrt(abar)), padded_to_multiple(anatomy)
+        sigma = y.new_full((len(y),), math.sqrt((1 - abar) / abar))
+        x0 = denoised(self.network, y, sigma, y.new_full((len(y),), self.voxel_size_mm), anatomy)
+        return x0[..., :depth, :height, :width]

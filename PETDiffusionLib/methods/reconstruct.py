@@ -17,6 +17,7 @@ from PETDiffusionLib.projection.choice import make_projector
 from PETDiffusionLib.projection.projector import Projector
 from PETDiffusionLib.reconstruction import BlurringProjector, Update, fbp, map_em, mlem, osem, rdp
 from PETDiffusionLib.reconstruction.measurement import image_unit, read_measurement, warn_of_the_data
+from PETDiffusionLib.reconstruction.model import default_subsets
 from PETDiffusionLib.reconstruction.resolution import FWHM_TO_SIGMA
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
 from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
@@ -103,11 +104,6 @@ def _listener(progress: Progress, iterations: int, subsets: int, objectives: lis
         progress("Reconstructing", next(updates) / (iterations * subsets))
 
     return listen
-
-
-def default_subsets(views: int) -> int:
-    """The number of equal subsets of `views` that is nearest to twenty."""
-    return min((n for n in range(1, views + 1) if views % n == 0), key=lambda n: abs(n - 20))
 
 
 def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:

@@ -107,3 +107,8 @@ class AcquisitionModel:
             return lines
         factors = self._part(self._sinogram.multiplicative, subset)
         return lines * (factors[..., None] if lines.ndim == 4 else factors)
+
+
+def default_subsets(views: int) -> int:
+    """The number of equal subsets of `views` that is nearest to twenty."""
+    return min((n for n in range(1, views + 1) if views % n == 0), key=lambda n: abs(n - 20))

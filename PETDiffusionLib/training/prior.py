@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS, SIGMA_DATA, denoised, edm_coefficients
+from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
@@ -27,11 +28,11 @@ from PETDiffusionLib.training.prior_cases import (
 )
 
 MODEL_ID, VERSION = "petdiffusion-prior", "1.0.0"
-CROP = (48, 64, 64)
+CROP = (32, 48, 48)
 LOG_SIGMA = (-0.8, 1.3)  # mean and standard deviation of the noise level's logarithm (EDM, table 1, for this scale)
 SCALE_SPREAD = 0.15  # of the logarithm: the scale of a noisy OSEM image is not quite that of the truth
 WITHOUT_ANATOMY = 0.5
-VALIDATION_CASES, VALIDATION_CROPS, VALIDATION_SIGMAS = 12, 24, (0.1, 0.3, 1.0)
+VALIDATION_CASES, VALIDATION_CROPS, VALIDATION_SIGMAS = 6, 16, (0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,15 @@ def train(arguments: argparse.Namespace) -> TrainingLoop[Crops]:
     source = CropSource(paths, CROP, device)
     validation = CropSource(unseen, CROP, device).batch(VALIDATION_CROPS, np.random.default_rng(0))
     torch.manual_seed(arguments.seed)
-    architecture: dict[str, Any] = {**NETWORK_ARGUMENTS, "widths": list(arguments.widths)}
-    network = ResidualUNet3D(**architecture).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    architecture: dict[str, Any] = {
+        **NETWORK_ARGUMENTS,
+        "widths": list(arguments.widths),
+        "blocks": list(arguments.blocks),
+    }
+    network = ResidualUNet3D(**architecture)
+    if arguments.start:
+        network.load_state_dict(load_weights(find_model(arguments.start)))
+    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     plan = Plan(arguments.steps, arguments.rate, arguments.every, arguments.seed)
     loop: TrainingLoop[Crops] = TrainingLoop(network, folder, plan, device)
     loop.run(
@@ -133,6 +141,9 @@ def train(arguments: argparse.Namespace) -> TrainingLoop[Crops]:
 def _card(arguments: argparse.Namespace, architecture: dict[str, Any], figures: dict[str, float]) -> dict[str, Any]:
     command = f"petdiffusion train prior OUT --cases {arguments.cases} --steps {arguments.steps} "
     command += f"--batch {arguments.batch} --rate {arguments.rate:g} --seed {arguments.seed}"
+    for name in ("widths", "blocks"):
+        command += f" --{name} {' '.join(map(str, getattr(arguments, name)))}"
+    command += f" --start {arguments.start}" if arguments.start else ""
     return {
         "id": MODEL_ID,
         "version": VERSION,
@@ -161,12 +172,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train prior`."""
     parser.add_argument("out", help="folder of the checkpoint, the curve and the simulated cases")
     parser.add_argument("--data", help="folder of the cases, made where missing (default: OUT/cases)")
-    parser.add_argument("--cases", type=int, default=400, help="phantoms to train on")
+    parser.add_argument("--cases", type=int, default=120, help="phantoms to train on")
     parser.add_argument("--workers", type=int, default=1, help="processes that simulate cases")
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rate", type=float, default=1e-3, help="the highest learning rate")
-    parser.add_argument("--widths", type=int, nargs=3, default=(48, 72, 112), help="channels at the three resolutions")
+    parser.add_argument("--widths", type=int, nargs=3, default=(24, 48, 80), help="channels at three resolutions")
+    parser.add_argument("--blocks", type=int, nargs=3, default=(1, 1, 2), help="residual blocks at three resolutions")
+    parser.add_argument("--start", metavar="MODEL", help="start from the weights of this model instead of from nothing")
     parser.add_argument("--every", type=int, default=500, help="steps between validations and checkpoints")
     parser.add_argument("--seed", type=int, default=0)
 

@@ -14,9 +14,10 @@ import SimpleITK as sitk
 import torch
 
 from PETDiffusionLib.errors import Cancelled, PETDiffusionError
-from PETDiffusionLib.methods.reconstruct import default_subsets, reconstruct
+from PETDiffusionLib.methods.reconstruct import reconstruct
 from PETDiffusionLib.projection.attenuation import WATER_MU_PER_MM
 from PETDiffusionLib.reconstruction.measurement import with_attenuation_map
+from PETDiffusionLib.reconstruction.model import default_subsets
 from PETDiffusionLib.simulation.phantom import Phantom, empty_phantom
 from PETDiffusionLib.simulation.sinogram import ExpectedSinogram, project_phantom
 from PETDiffusionLib.sinograms import ScannerGeometry, Segment

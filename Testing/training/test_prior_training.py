@@ -51,6 +51,8 @@ def arguments(data, out, steps):
         batch=2,
         rate=2e-3,
         widths=(8, 8, 8),
+        blocks=(1, 1, 1),
+        start=None,
         every=5,
         seed=0,
     )

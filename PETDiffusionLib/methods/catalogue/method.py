@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from PETDiffusionLib.methods.catalogue.rules import MODEL, OVERWRITE, Rule
+from PETDiffusionLib.methods.catalogue.rules import MODEL, OVERWRITE, PRIOR, Rule
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Method:
             names = tuple(self.presets)
             rules["preset"] = Rule("choice", "Preset", "speed against quality", self.default_preset, choices=names)
         if self.task:
-            rules["model"] = MODEL
+            rules["model"] = PRIOR if self.task == "prior" else MODEL
         return {**rules, **self.options, "overwrite": OVERWRITE}
 
     def to_json(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from PETDiffusionLib.errors import PETDiffusionError
@@ -15,7 +15,7 @@ class Rule:
     """One option. A value of None (null) stands for the default; a default of None for "the method decides".
 
     `lowest` and `highest` bound numbers (`above`: the lowest itself is not allowed); `choices` are those of a choice;
-    a `count` above 1 makes it a list of so many numbers.
+    a `count` above 1 makes it a list of so many numbers. `alias` is another name of its flag on the command line.
     """
 
     kind: Literal["whole", "number", "choice", "text", "flag"]
@@ -27,6 +27,7 @@ class Rule:
     above: bool = False
     choices: tuple[str, ...] = ()
     count: int = 1
+    alias: str | None = None
 
     def check(self, name: str, value: Any) -> Any:
         """The value, or the default for None. Raises PETDiffusionError "bad-job"."""
@@ -89,6 +90,7 @@ def bad_job(what: str) -> PETDiffusionError:
 
 
 MODEL = Rule("text", "Model", "a model's id or the path of its card (petdiffusion models list)")
+PRIOR = replace(MODEL, title="Prior", alias="prior")
 OVERWRITE = Rule("flag", "Overwrite", "replace outputs that exist", default=False)
 SAMPLES = Rule("whole", "Samples", "average so many draws (default: the preset's)", lowest=1, highest=1000)
 

@@ -1,0 +1,297 @@
+"""Reconstruct a sinogram with a diffusion prior: DDIP (Hashimoto and Gong 2025), and its parents DDS and DPS.
+
+The prior works in units of the mean activity, which carries it from one tracer, scanner or dose to another.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from PETDiffusionLib.devices import choose_device
+from PETDiffusionLib.diffusion.absolute_noise import absolute_noise
+from PETDiffusionLib.diffusion.activity_scale import activity_scale
+from PETDiffusionLib.diffusion.gaussian import Denoiser, ddim, linear_alphas_cumprod, noised
+from PETDiffusionLib.diffusion.prior import PriorDenoiser
+from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.methods.catalogue.ddip import BUNDLED_PRIOR
+from PETDiffusionLib.models import ModelCard, find_model, load_weights
+from PETDiffusionLib.networks.low_rank import adapt_low_rank
+from PETDiffusionLib.networks.precision import FastPrecision
+from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
+from PETDiffusionLib.projection.choice import make_projector
+from PETDiffusionLib.reconstruction import BlurringProjector, osem
+from PETDiffusionLib.reconstruction.cost import walk_cost
+from PETDiffusionLib.reconstruction.measurement import image_unit, read_measurement, warn_of_the_data
+from PETDiffusionLib.reconstruction.model import AcquisitionModel, default_subsets
+from PETDiffusionLib.reconstruction.posterior import (
+    AdaptingDenoiser,
+    ReconstructionProblem,
+    coupling,
+    data_consistent,
+    posterior_sampling,
+)
+from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
+from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
+
+ALPHAS_CUMPROD = linear_alphas_cumprod()
+FIRST_TIME, LAST_TIME = 300, 60  # sigma 1.2: OSEM's noise is drowned; sigma 0.2: what is left is the data's to say
+NOISE_SHARE = 0.3  # of the process' own noise in a step: less makes better means, none makes all draws alike
+START_ITERATIONS = 2
+DRAWS_FOR_UNCERTAINTY = 4
+RANK = 4
+ADAPTATION_RATES = {"low-rank": 1e-3, "full": 1e-4}
+
+Progress = Callable[[str, float], None]
+Warn = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the walk goes; each method takes those that it has (see methods/catalogue/ddip.py)."""
+
+    method: str = "ddip"
+    steps: int = 12
+    mu: float = 1.0
+    adapt: str = "low-rank"
+    inner: int = 3
+    guidance: float = 0.1
+
+    @property
+    def times(self) -> list[int]:
+        """The times of the steps, evenly from FIRST_TIME to LAST_TIME."""
+        return [round(time) for time in np.linspace(FIRST_TIME, LAST_TIME, self.steps)]
+
+    @property
+    def gradient_steps(self) -> int:
+        """How often a step goes back through the network."""
+        return {"ddip": 0 if self.adapt == "none" else self.inner, "dds": 0, "dps": 1}[self.method]
+
+
+@dataclass(frozen=True)
+class PriorReconstruction:
+    """The mean over the draws and their voxelwise standard deviation, the unit of both, and facts for the manifest."""
+
+    image: sitk.Image
+    uncertainty: sitk.Image
+    unit: Unit
+    facts: dict[str, Any]
+
+
+def reconstruct_with_prior(
+    sinogram: Sinogram,
+    settings: Settings,
+    *,
+    model: str = BUNDLED_PRIOR,
+    anatomy: sitk.Image | None = None,
+    samples: int = 1,
+    subsets: int | None = None,
+    psf_mm: float = 0.0,
+    voxel_mm: float | None = None,
+    shape: tuple[int, int, int] | None = None,
+    tracer: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+    warn: Warn | None = None,
+) -> PriorReconstruction:
+    """Reconstruct by "ddip", "dds" or "dps" with the prior `model`, starting from OSEM.
+
+    The grid is that of `methods.reconstruct`. `anatomy` is an MR or CT in the scanner's coordinates. `progress(stage,
+    fraction)` may raise Cancelled. Raises PETDiffusionError for a model that is no prior, or settings that do not fit.
+    """
+    progress = progress or (lambda stage, fraction: None)
+    warn = warn or (lambda code, sentence: None)
+    warn_of_the_data(sinogram, warn)
+    card, where = find_model(model), choose_device(device)
+    network = load_prior(card).to(where)
+    sinogram = sinogram.to(where)
+    grid = default_grid(sinogram.geometry, voxel_mm, None if shape is None else shape[::-1])
+    _warn_of_the_prior(card, grid, tracer or sinogram.facts.get("tracer"), anatomy is not None, warn)
+    progress("Preparing the projector", 0.0)
+    projector = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, device=where)
+    if psf_mm > 0:
+        projector = BlurringProjector(projector, psf_mm, grid.voxel_size_mm)
+    shares = subsets or default_subsets(sinogram.geometry.views)
+
+    progress("OSEM to start from", 0.0)
+    started = perf_counter()
+    start = osem(projector, sinogram, START_ITERATIONS, shares).clone()
+    pass_s = (perf_counter() - started) / START_ITERATIONS
+    walk = _Walk(settings, network, grid, AcquisitionModel(projector, sinogram, shares), start, seed)
+    condition = _condition(anatomy, grid, where)
+    cost = walk_cost(
+        walk.denoiser(network),
+        condition,
+        time=FIRST_TIME,
+        channels=card.architecture["arguments"]["widths"][0],
+        steps=samples * settings.steps,
+        gradient_steps=settings.gradient_steps,
+        pass_s=pass_s,
+        bins=sinogram.prompts.numel(),
+    )
+    if cost.memory_bytes > cost.free_bytes:
+        warn(
+            "memory",
+            f"This takes {cost.text}, and {cost.free_bytes / 1e9:.1f} GB are free: choose larger voxels, a smaller "
+            "shape, or --adapt none.",
+        )
+    draws = _draws(walk, samples, condition, partial(progress, f"Diffusion ({cost.text})"))
+    mean, sd = draws.mean(0).cpu().numpy(), draws.std(0, correction=int(samples > 1)).cpu().numpy()
+    facts = {
+        "method": settings.method,
+        "model": card.id,
+        "model_sha256": card.sha256,
+        "scanner": sinogram.geometry.name,
+        "grid": {"shape": grid.shape[::-1], "voxel_size_mm": grid.voxel_size_mm},
+        "device": str(where),
+        "anatomy": anatomy is not None,
+        "activity_scale": walk.scale,
+        "estimated_minutes": round(cost.seconds / 60, 2),
+        "estimated_memory_gb": round(cost.memory_bytes / 1e9, 2),
+    }
+    return PriorReconstruction(grid.to_image(mean), grid.to_image(sd), image_unit(sinogram), facts)
+
+
+def _draws(walk: _Walk, samples: int, condition: torch.Tensor, report: Callable[[float], None]) -> torch.Tensor:
+    """`samples` independent walks: [samples, z, y, x]."""
+
+    def part(draw: int) -> Callable[[float], None]:
+        return lambda share: report((draw + share) / samples)
+
+    return torch.stack([walk.run(draw, condition, part(draw)) for draw in range(samples)])
+
+
+class _Walk:
+    """One sinogram's walks from noise to activity: `run(draw, ...)` gives the draw [z, y, x] in the sinogram's unit."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        network: ResidualUNet3D,
+        grid: ImageGrid,
+        model: AcquisitionModel,
+        start: torch.Tensor,
+        seed: int,
+    ) -> None:
+        self.settings, self.network, self.grid, self.model, self.seed = settings, network, grid, model, seed
+        self.scale = activity_scale(start)
+        self.start = (start / self.scale)[None, None]
+        self.problem = ReconstructionProblem(model, self.scale)
+
+    def run(self, draw: int, condition: torch.Tensor, report: Callable[[float], None]) -> torch.Tensor:
+        times = self.settings.times
+
+        def noise(step: int) -> torch.Tensor:
+            return NOISE_SHARE * absolute_noise(self.start.shape, self.start.device, self.seed, draw, step)
+
+        consistent = self._knowing_the_data()
+
+        def reported(x_t: torch.Tensor, t: float, condition: torch.Tensor) -> torch.Tensor:
+            report(times.index(int(t)) / len(times))
+            return consistent(x_t, t, condition)
+
+        x_t = noised(self.start, times[0], ALPHAS_CUMPROD, noise(len(times)))
+        with torch.no_grad():
+            x0 = ddim(reported, x_t, condition, times, ALPHAS_CUMPROD, noise, eta=1.0)
+        if self.settings.method == "ddip":  # the network spoke last; the data shall
+            x0 = self.problem.solve(x0, coupling(ALPHAS_CUMPROD, self.settings.mu)(times[-1]))
+        return x0[0, 0] * self.scale * self.model.visible()
+
+    def denoiser(self, network: ResidualUNet3D) -> PriorDenoiser:
+        """The prior that `network` is, on this grid."""
+        return PriorDenoiser(FastPrecision(network), ALPHAS_CUMPROD, self.grid.voxel_size_mm[0])
+
+    def _knowing_the_data(self) -> Denoiser:
+        """The method's denoiser; an adapting one has a network of its own, so that draws do not learn from another."""
+        chosen, mu = self.settings, coupling(ALPHAS_CUMPROD, self.settings.mu)
+        if chosen.method == "dps":
+            return posterior_sampling(self.denoiser(self.network), self.model, self.scale, chosen.guidance)
+        if chosen.method == "dds" or chosen.adapt == "none":
+            return data_consistent(self.denoiser(self.network), self.problem, mu)
+        network = copy.deepcopy(self.network)
+        trained = adapt_low_rank(network, RANK) if chosen.adapt == "low-rank" else list(network.parameters())
+        rate = ADAPTATION_RATES[chosen.adapt]
+        return AdaptingDenoiser(self.denoiser(network), trained, rate, self.problem, mu, chosen.inner)
+
+
+def load_prior(card: ModelCard) -> ResidualUNet3D:
+    """The card's network with its weights. Raises PETDiffusionError "wrong-model" for a model that is no prior."""
+    if card.task != "prior" or card.architecture["name"] != "residual_unet3d":
+        raise PETDiffusionError("wrong-model", f'The model "{card.id}" is for {card.task}, not a reconstruction prior.')
+    network = ResidualUNet3D(**card.architecture["arguments"])
+    network.load_state_dict(load_weights(card))
+    return network.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+
+def _condition(anatomy: sitk.Image | None, grid: ImageGrid, device: torch.device) -> torch.Tensor:
+    """The anatomical image on the grid with a mean of one, [1, 1, z, y, x]; zero where there is none."""
+    if anatomy is None:
+        return torch.zeros(1, 1, *grid.shape, device=device)
+    values = grid.from_image(anatomy, outside=float(sitk.GetArrayViewFromImage(anatomy).min()))
+    values = values - min(0.0, float(values.min()))  # a CT begins at -1000 HU
+    if not values.max() > 0:
+        raise PETDiffusionError(
+            "bad-anatomy",
+            "The anatomical image shows nothing in the scanner's field of view. Give it in the scanner's coordinates.",
+        )
+    return torch.from_numpy(values / activity_scale(values)).to(device)[None, None]
+
+
+def _warn_of_the_prior(card: ModelCard, grid: ImageGrid, tracer: str | None, guided: bool, warn: Warn) -> None:
+    """Say where the study lies outside what the prior was trained on."""
+    smallest, largest = card.training.get("voxel_size_range_mm", (0.0, float("inf")))
+    if min(grid.voxel_size_mm) < 0.95 * smallest or max(grid.voxel_size_mm) > 1.05 * largest:
+        sizes = ", ".join(f"{size:.2f}" for size in grid.voxel_size_mm)
+        warn(
+            "voxel-size",
+            f"Voxels of {sizes} mm lie outside the {smallest:g} to {largest:g} mm that the prior knows; "
+            "choose others with --voxel-mm, or expect worse than OSEM.",
+        )
+    known = card.training["tracers"]
+    if tracer and not any(tracer.lower() in name.lower() for name in known):
+        warn(
+            "tracer",
+            f"The prior was trained on {', '.join(known)} activity and not on {tracer}: a fixed prior can bias the "
+            "uptake. Prefer ddip with adaptation, and compare with OSEM.",
+        )
+    if guided:
+        warn(
+            "anatomy", "With an anatomical image, a lesion that only PET sees can fade: compare with a run without it."
+        )
+
+
+def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
+    """Run a job of ddip, dds or dps: read the sinogram, its terms and the anatomy, reconstruct, write."""
+    options = job.options
+    progress("Reading", 0.0)
+    sinogram = read_measurement(job.inputs, options["attenuation_unit"])
+    anatomy = read_volume(job.inputs["anatomy"]).image if "anatomy" in job.inputs else None
+    own = {name: options[name] for name in ("steps", "mu", "adapt", "inner", "guidance") if name in options}
+    shape = None if options["shape"] is None else tuple(options["shape"])
+    result = reconstruct_with_prior(
+        sinogram,
+        Settings(job.method, **own),
+        model=options["model"] or BUNDLED_PRIOR,
+        anatomy=anatomy,
+        samples=options["samples"] or (DRAWS_FOR_UNCERTAINTY if "uncertainty" in job.outputs else 1),
+        **{name: options[name] for name in ("subsets", "psf_mm", "voxel_mm", "tracer")},
+        shape=shape,
+        seed=job.seed,
+        device=job.device,
+        progress=progress,
+        warn=warn,
+    )
+    progress("Writing", 1.0)
+    for role, image in (("image", result.image), ("uncertainty", result.uncertainty)):
+        if role in job.outputs:
+            write_volume(Volume(image, result.unit, {}), job.outputs[role])
+    return result.facts | {"unit": result.unit}
