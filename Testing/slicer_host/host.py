@@ -2,7 +2,8 @@
 
 `start()` fills the slicer namespace as the application does, `loadModule(path)` and `showModule(module)` do what the
 module factory and the module panel do. With SLICER_BASE_PYTHON naming a Slicer checkout's Base/Python the real
-ScriptedLoadableModule, parameterNodeWrapper, i18n and packaging are used instead of the stand-ins beside this file.
+ScriptedLoadableModule, parameterNodeWrapper, i18n and packaging are used instead of the stand-ins beside this file,
+and the checkout's SampleData where it has that too.
 """
 
 import importlib
@@ -26,6 +27,8 @@ from files import DicomDatabase, IOManager  # noqa: E402
 
 BASE_PYTHON = os.environ.get("SLICER_BASE_PYTHON")
 slicer.__path__.append(str(Path(BASE_PYTHON, "slicer") if BASE_PYTHON else HERE / "standins"))
+if BASE_PYTHON:  # the checkout may hold more than that folder
+    sys.path.insert(0, str(Path(BASE_PYTHON, "..", "..", "Modules", "Scripted", "SampleData")))
 
 _LOGICS = {
     "Volumes": "vtkSlicerVolumesLogic",
