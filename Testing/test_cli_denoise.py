@@ -107,3 +107,33 @@ def test_simulate_makes_a_whole_study_or_none(petdiffusion, tmp_path: Path) -> N
     assert again.returncode == 2 and "--overwrite" in again.stderr
     assert petdiffusion("simulate", "none/study", "--phantom", "unheard-of").returncode == 2
     assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """A label volume of two blocks, labels.nii.gz, with their names in names.tsv."""
+    array = np.zeros((16, 20, 20), np.uint8)
+    array[4:12, 4:10, 4:16], array[4:12, 10:16, 4:16] = 1, 2
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((6.0, 6.0, 6.0))
+    sitk.WriteImage(image, str(tmp_path / "labels.nii.gz"))
+    (tmp_path / "names.tsv").write_text("value\tname\n1\tliver\n2\tspleen\n")
+    return tmp_path / "labels.nii.gz"
+
+
+def test_simulate_takes_the_users_own_uptake(petdiffusion, labels: Path) -> None:
+    table = labels.with_name("uptake.csv")
+    arguments = ("simulate", "study", "--phantom", labels, "--names", labels.with_name("names.tsv"), "--uptake", table)
+    table.write_text("name,SUV\nspleen,9.5\n")
+    done = petdiffusion(*arguments)
+    assert done.returncode == 0, done.stderr
+    names = json.loads(labels.with_name("study").joinpath("study.json").read_text())["label_names"]
+    spleen = next(int(value) for value, name in names.items() if name == "spleen")
+    there = sitk.GetArrayFromImage(sitk.ReadImage(str(labels.with_name("study") / "labels.nii.gz"))) == spleen
+    assert np.median(read_volume(labels.with_name("study") / "phantom.nii.gz").array[there]) == pytest.approx(
+        9.5, rel=0.1
+    )
+    for content, word in {"name,SUV\npancreas,3\n": "pancreas", "name,SUV\nspleen,-3\n": "0 or more"}.items():
+        table.write_text(content)
+        refused = petdiffusion(*arguments, "--overwrite")
+        assert refused.returncode == 2 and word in refused.stderr

@@ -52,6 +52,9 @@ def add_commands(commands: Any) -> None:
     simulate.add_argument("--scanner", default="whole-body-4.1", help="voxels, resolution, reconstruction")
     simulate.add_argument("--tracer", default="fdg", help="which uptake the organs have")
     simulate.add_argument("--names", metavar="TABLE", help="label numbers and names (.tsv, .csv) of a label volume")
+    simulate.add_argument(
+        "--uptake", metavar="TABLE", help="names of labels and the SUV that they shall have (.tsv, .csv)"
+    )
     simulate.add_argument("--ct", metavar="CT", help="the CT of a label volume, for its attenuation")
     simulate.add_argument("--overwrite", action="store_true", help="replace the study in OUT")
     simulate.set_defaults(run=_simulate)
@@ -60,7 +63,7 @@ def add_commands(commands: Any) -> None:
 def _simulate(arguments: argparse.Namespace) -> int:
     if arguments.measured is not None:
         return thin(arguments.measured, arguments.out, arguments.drf, arguments.seed, arguments.overwrite)
-    phantom = {name: getattr(arguments, name) for name in ("phantom", "seed", "tracer", "names", "ct")}
+    phantom = {name: getattr(arguments, name) for name in ("phantom", "seed", "tracer", "names", "ct", "uptake")}
     if arguments.sinogram is not None:
         return simulate_sinogram(arguments.sinogram, phantom, arguments.out, arguments.drf, arguments.overwrite)
     with study_folder(arguments.out, FILES, arguments.overwrite) as paths:

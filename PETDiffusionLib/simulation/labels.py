@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -49,15 +51,31 @@ def organ_of(name: str) -> str:
 
 def read_label_names(path: Path) -> dict[int, str]:
     """Label values and names from the first two columns of a .tsv or .csv table with a header line."""
+    return {int(value): name for value, name in _read_table(path, (int, str), "a label's number and name")}
+
+
+def read_uptake(path: Path) -> dict[str, float]:
+    """Names of labels and their SUV, 0 or more, from the first two columns of such a table."""
+    return dict(_read_table(path, (str, _suv), "a label's name and its SUV"))
+
+
+def _suv(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"an SUV is 0 or more, found {text}")
+    return value
+
+
+def _read_table(path: Path, types: tuple[Callable[[str], Any], Callable[[str], Any]], what: str) -> list[Any]:
+    """The first two columns of a table without its header line. Raises PETDiffusionError "bad-table"."""
     delimiter = "\t" if path.suffix == ".tsv" else ","
-    with open(path, encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.reader(stream, delimiter=delimiter) if len(row) >= 2]
     try:
-        return {int(row[0]): row[1] for row in rows[1:]}
+        with open(path, encoding="utf-8", newline="") as stream:
+            rows = [row for row in csv.reader(stream, delimiter=delimiter) if len(row) >= 2]
+        return [(types[0](row[0].strip()), types[1](row[1].strip())) for row in rows[1:]]
     except ValueError as error:
-        raise PETDiffusionError(
-            "bad-table", f"{path} should list a label's number and name in each line after the first ({error})."
-        ) from error
+        sentence = f"{path} should list {what} in each line after the first ({error})."
+        raise PETDiffusionError("bad-table", sentence) from error
 
 
 def label_phantom(
@@ -74,7 +92,14 @@ def label_phantom(
 
     `names` says what each label is; `uptake` {name: SUV} overrides the tracer's. A CT in HU on the labels' grid gives
     the body's outline, its fat and the attenuation; without one, what the labels enclose is filled with muscle.
+    Raises PETDiffusionError "bad-table" for an uptake of a name that is none of the names.
     """
+    uptake = uptake or {}
+    unknown = sorted(set(uptake) - set(names.values()))
+    if unknown:
+        raise PETDiffusionError(
+            "bad-table", f'The uptake table has "{unknown[0]}", which is no label\'s name; check it against the names.'
+        )
     rng = np.random.default_rng([seed, 4])
     drawn = draw_uptake(tracer, rng)
     grid = _cubic_grid(sitk.DICOMOrient(labels, "LPS"), voxel_mm)
@@ -90,7 +115,7 @@ def label_phantom(
     for value in np.unique(values[values > 0]):
         name = names.get(int(value), f"label {value}")
         organ = organ_of(name)
-        suv = (uptake or {}).get(name, drawn[organ])
+        suv = uptake.get(name, drawn[organ])
         phantom.paint(values == value, name, suv, MU_OF_ORGAN.get(organ, WATER_MU_PER_MM))
     if hounsfield is not None:
         phantom.mu = np.where(phantom.mu > 0, mu_from_hounsfield(hounsfield), 0).astype(np.float32)

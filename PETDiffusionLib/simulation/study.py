@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.simulation.acquisition import Scan, scan
 from PETDiffusionLib.simulation.bodies import procedural_body
-from PETDiffusionLib.simulation.labels import label_phantom, read_label_names
+from PETDiffusionLib.simulation.labels import label_phantom, read_label_names, read_uptake
 from PETDiffusionLib.simulation.nema import nema_iq
 from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.scanners import SCANNERS
@@ -52,18 +52,20 @@ def simulate_study(
     tracer: str = "fdg",
     names: str | None = None,
     ct: str | None = None,
+    uptake: str | None = None,
 ) -> Study:
     """Simulate a study at a dose reduction factor of `drf`.
 
     `phantom` is a name of PHANTOMS or the path of a label volume, for which `names` is a .tsv or .csv table of label
-    numbers and names, and `ct` a CT on the same patient. The seed decides anatomy, uptake, lesions and noise.
+    numbers and names, `ct` a CT on the same patient, and `uptake` a table of those names and the SUV they shall have
+    instead of the tracer's. The seed decides anatomy, uptake, lesions and noise.
 
     Raises PETDiffusionError where a name is not known, or the dose reduction is below one.
     """
     if not drf >= 1:
         raise PETDiffusionError("bad-drf", f"A dose reduction factor is 1 or more; found {drf}.")
     chosen = SCANNERS[_known("scanner", scanner, SCANNERS)]
-    made = make_phantom(phantom, seed, tracer, names, ct)
+    made = make_phantom(phantom, seed, tracer, names, ct, uptake)
     result = scan(made, chosen, [1 / drf], np.random.default_rng([seed, 5]))
     to_image = partial(_to_image, result)
     label_names = {int(key): name for key, name in made.label_names.items() if (result.labels == key).any()}
@@ -77,10 +79,19 @@ def simulate_study(
     )
 
 
-def make_phantom(phantom: str, seed: int, tracer: str, names: str | None = None, ct: str | None = None) -> Phantom:
+def make_phantom(
+    phantom: str,
+    seed: int,
+    tracer: str,
+    names: str | None = None,
+    ct: str | None = None,
+    uptake: str | None = None,
+) -> Phantom:
     """The phantom of a name of PHANTOMS or of the path of a label volume, as `simulate_study` takes it."""
     _known("tracer", tracer, TRACERS)
     if phantom in PHANTOMS:
+        if uptake:
+            raise PETDiffusionError("bad-table", f'The phantom "{phantom}" has no labels for an uptake table.')
         return PHANTOMS[phantom](seed, tracer)
     if not Path(phantom).is_file():
         known = ", ".join(PHANTOMS)
@@ -91,7 +102,8 @@ def make_phantom(phantom: str, seed: int, tracer: str, names: str | None = None,
     except RuntimeError as error:
         raise PETDiffusionError("bad-file", f"{ct or phantom} cannot be read as a volume.") from error
     table = read_label_names(Path(names)) if names else {}
-    return label_phantom(labels, table, tracer, seed, hounsfield)
+    own = read_uptake(Path(uptake)) if uptake else None
+    return label_phantom(labels, table, tracer, seed, hounsfield, uptake=own)
 
 
 def _known(what: str, name: str, table: dict) -> str:
