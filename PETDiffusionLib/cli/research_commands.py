@@ -14,7 +14,7 @@ from PETDiffusionLib.jobs.runner import EXIT_CANCELLED
 from PETDiffusionLib.jobs.staging import Staging
 
 # What can be trained: the names of modules in PETDiffusionLib.training.
-TRAININGS = ("denoiser", "ddpm3d", "prior")
+TRAININGS = ("denoiser", "ddpm3d", "prior", "red", "counts")
 
 
 def add_commands(commands: Any) -> None:

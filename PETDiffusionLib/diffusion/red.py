@@ -7,8 +7,9 @@ Sinograms are [batch, 1, views, bins] on the networks' scale (`Normalisation`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -30,6 +31,17 @@ def betas(max_timestep: int = MAX_TIMESTEP) -> torch.Tensor:
     """The drift correction's strength at t = 0 ... T: (t/T)^3 scaled to a sum of one; [T + 1] float32."""
     t = (torch.arange(max_timestep + 1) / max_timestep) ** 3
     return t / t.sum()
+
+
+def has_schedules(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a published checkpoint's `max_T`, `alphas` and `betas` are those above."""
+    if checkpoint.get("max_T") != MAX_TIMESTEP:
+        return False
+    return all(
+        torch.allclose(torch.as_tensor(checkpoint[name], dtype=torch.float32).flatten().cpu(), schedule, atol=1e-6)
+        for name, schedule in (("alphas", alphas()), ("betas", betas()))
+        if name in checkpoint
+    )
 
 
 def degraded(x0: torch.Tensor, residual: torch.Tensor, share: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,11 @@ CC_BY_NC_SA = {
     "url": "https://creativecommons.org/licenses/by-nc-sa/4.0/",
     "must_accept": True,
 }
+NON_COMMERCIAL = {
+    "name": "non-commercial use only (Nanchang University)",
+    "url": "https://www.sciencedirect.com/science/article/pii/S1361841525001057",
+    "must_accept": True,
+}
 
 
 def ddpm3d(content: Any) -> Import:
@@ -57,7 +62,50 @@ def ddpm3d(content: Any) -> Import:
     }
 
 
-KINDS: dict[str, Callable[[Any], Import]] = {"ddpm3d": ddpm3d}
+def red(content: Any) -> Import:
+    """RED of Ai et al.: a dict with the state dicts `nn_ren` and `nn_dcn`, `max_T` and the two schedules."""
+    from PETDiffusionLib.diffusion.red import MAX_TIMESTEP, has_schedules
+    from PETDiffusionLib.networks.red import PREFIXES, from_state_dict
+
+    if not isinstance(content, dict) or not set(PREFIXES) <= set(content):
+        raise PETDiffusionError("wrong-model", "The file is no checkpoint of RED: it has no nn_ren and nn_dcn.")
+    if not has_schedules(content):
+        raise PETDiffusionError(
+            "wrong-model",
+            f"The checkpoint's schedules (alphas, betas) are not those of the published RED with {MAX_TIMESTEP} steps.",
+        )
+    weights: dict[str, torch.Tensor] = {}
+    for prefix in PREFIXES:
+        state = state_dict(content[prefix])
+        try:
+            from_state_dict(state)
+        except (KeyError, RuntimeError) as error:
+            raise PETDiffusionError("wrong-model", f"The checkpoint's {prefix} is no network of RED.") from error
+        weights |= {f"{prefix}.{name}": value for name, value in state.items()}
+    return weights, {
+        "id": "red-ai2025",
+        "version": "1.0.0",
+        "task": "restore-sinogram",
+        "title": "RED of Ai et al. 2025 (imported)",
+        "architecture": {"name": "red", "arguments": {}, "steps": 50},
+        "input": {"unit": "counts", "scale": {"rule": "low-dose maximum"}, "voxel_size_mm": [1.0, 1.0, 1.0]},
+        "training": {
+            "tracers": ["FDG"],
+            "dose_range": [],
+            "data": f"projections of reconstructed slices, by the authors; {content.get('training_step')} steps",
+            "command": "",
+            "seed": None,
+            "steps": content.get("training_step"),
+            "date": "2025",
+        },
+        "figures": {},
+        "licence": NON_COMMERCIAL,
+        "citation": "Ai X, Huang B, Chen F, Shi L, Li B, Wang S, Liu Q. Residual Estimation Diffusion for low-dose PET "
+        "sinogram reconstruction. Medical Image Analysis 2025, S1361841525001057",
+    }
+
+
+KINDS: dict[str, Callable[[Any], Import]] = {"ddpm3d": ddpm3d, "red": red}
 
 
 def import_checkpoint(path: Path, kind: str, folder: Path, accept: Callable[[dict[str, Any]], bool]) -> ModelCard:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+PREFIXES = ("nn_ren", "nn_dcn")  # of the two networks' names in a checkpoint and in a model
 TIME_CHANNELS = 32
 HEADS, HEAD_CHANNELS = 4, 32
 
@@ -78,6 +79,15 @@ def from_state_dict(state: Mapping[str, torch.Tensor]) -> RedUNet:
     network = RedUNet(width, tuple(after // width for after in widths))
     network.load_state_dict(state)
     return network
+
+
+def both_from_state_dict(state: Mapping[str, torch.Tensor]) -> tuple[RedUNet, RedUNet]:
+    """REN and DCN from one model's weights, whose names begin with `nn_ren.` and `nn_dcn.`."""
+    ren, dcn = (
+        from_state_dict({n.removeprefix(f"{prefix}."): v for n, v in state.items() if n.startswith(f"{prefix}.")})
+        for prefix in PREFIXES
+    )
+    return ren, dcn
 
 
 class TimeWaves(nn.Module):

@@ -67,7 +67,7 @@ def groups_of_table(table: Path, voxel_size_mm: float, unit: Unit | None = None)
     Paths are relative to the file; any format that `read_volume` reads will do, and both of a pair must have one grid.
     `unit` is stated for files that do not carry theirs. Raises PETDiffusionError "bad-table" or what reading raises.
     """
-    for number, row in enumerate(_rows(table), start=1):
+    for number, row in enumerate(table_rows(table), start=1):
         low_dose, full_dose = (to_suv(read_volume(table.parent / row[name], unit)) for name in COLUMNS)
         shape, spacing = full_dose.array.shape, full_dose.voxel_size_mm[::-1]
         if low_dose.array.shape != shape or not np.allclose(low_dose.voxel_size_mm[::-1], spacing, rtol=1e-3):
@@ -80,7 +80,8 @@ def groups_of_table(table: Path, voxel_size_mm: float, unit: Unit | None = None)
         yield [grid.to_model(volume.array).astype(np.float32) for volume in (full_dose, low_dose)]
 
 
-def _rows(table: Path) -> list[dict[str, str]]:
+def table_rows(table: Path) -> list[dict[str, str]]:
+    """The rows of a CSV of pairs, each with a path in COLUMNS. Raises PETDiffusionError "bad-table"."""
     try:
         with open(table, newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from PETDiffusionLib.diffusion.red import alphas, betas
 from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.networks.ddpm3d import DDPM3D, from_state_dict
+from PETDiffusionLib.networks.red import PREFIXES, RedUNet, both_from_state_dict
 
 ARGUMENTS = {"base": 32, "multipliers": [1, 2], "blocks": 1}
 
@@ -80,3 +82,32 @@ def test_other_files_are_refused_in_one_sentence(petdiffusion, tmp_path: Path, m
         done = petdiffusion("models", "import", name, "--as", "ddpm3d", "--accept-licence")
         assert done.returncode == 2 and said in done.stderr, name
     assert not models_folder.exists()
+
+
+@pytest.fixture
+def red_checkpoint(tmp_path: Path) -> Path:
+    """A small checkpoint of RED as its authors' training writes it."""
+    torch.manual_seed(0)
+    content = {"training_step": 7, "max_T": 500, "alphas": alphas(), "betas": betas()}
+    torch.save(content | {name: RedUNet(4).state_dict() for name in PREFIXES}, tmp_path / "red.pt")
+    return tmp_path / "red.pt"
+
+
+def test_a_checkpoint_of_red_becomes_a_model_with_both_networks(petdiffusion, red_checkpoint, models_folder) -> None:
+    done = petdiffusion("models", "import", red_checkpoint, "--as", "red", "--accept-licence")
+    assert done.returncode == 0, done.stderr
+    assert "non-commercial" in done.stdout
+    card = find_model("red-ai2025")
+    assert card.task == "restore-sinogram" and card.training["steps"] == 7
+    given = torch.load(red_checkpoint, weights_only=True)
+    for prefix, network in zip(PREFIXES, both_from_state_dict(load_weights(card)), strict=True):
+        assert all(torch.equal(given[prefix][name], value) for name, value in network.state_dict().items())
+
+
+def test_a_red_of_other_schedules_or_networks_is_refused(petdiffusion, red_checkpoint, tmp_path, models_folder) -> None:
+    content = torch.load(red_checkpoint, weights_only=True)
+    del content["nn_dcn"]["mid_block1.ds_conv.bias"]
+    for changed, said in (({"alphas": alphas() ** 2}, "schedules"), ({"max_T": 1000}, "schedules"), ({}, "nn_dcn")):
+        torch.save(content | changed, tmp_path / "changed.pt")
+        done = petdiffusion("models", "import", "changed.pt", "--as", "red", "--accept-licence")
+        assert done.returncode == 2 and said in done.stderr

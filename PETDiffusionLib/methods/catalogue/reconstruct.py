@@ -38,7 +38,7 @@ POST_FILTER = {
 }  # fmt: skip
 
 
-def _iterations(default: int) -> dict[str, Rule]:
+def iterations(default: int) -> dict[str, Rule]:
     return {"iterations": Rule("whole", "Iterations", "how many", default=default, lowest=1, highest=10000)}
 
 
@@ -73,10 +73,10 @@ def _declared(name: str, title: str, own: Mapping[str, Rule]) -> Method:
 
 
 CLASSICAL = (
-    _declared("osem", "OSEM", {**_iterations(4), **SUBSETS}),
-    _declared("mlem", "MLEM", _iterations(60)),
-    _declared("map-em", "MAP-EM, quadratic prior", {**_beta(0.0003), **_iterations(10), **SUBSETS}),
-    _declared("rdp", "Relative difference prior", {**_beta(0.001), **_iterations(15), **SUBSETS}),
+    _declared("osem", "OSEM", {**iterations(4), **SUBSETS}),
+    _declared("mlem", "MLEM", iterations(60)),
+    _declared("map-em", "MAP-EM, quadratic prior", {**_beta(0.0003), **iterations(10), **SUBSETS}),
+    _declared("rdp", "Relative difference prior", {**_beta(0.001), **iterations(15), **SUBSETS}),
     _declared(
         "fbp",
         "Filtered back-projection",

@@ -1,0 +1,97 @@
+"""The count bridge: RED's process with the noise that counts have, so that every state is a scan of a higher dose.
+
+x_t = x_0 + alpha (y - x_0) + sqrt(lambda alpha (1 - alpha)) eps between prompts y and their expectation x_0 = lambda is
+the residual-plus-noise process (`residual`) with kappa u = sqrt(lambda). As y has the variance lambda, x_t has alpha
+lambda: what a scan of 1 / alpha times the dose would show. Walking from alpha = 1 to 0 is counting on. And x_t says of
+x_0 all that y says: Cov(y - x_t, x_t - x_0) = 0, so one network that knows all doses serves one step and many.
+
+What the network sees is in units of this noise, about the forward projection of a quick filtered reconstruction: that
+is where the sinogram's consistency comes in, which no convolution could reach across a sinogram.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from PETDiffusionLib.projection.projector import Projector
+from PETDiffusionLib.reconstruction import osem
+from PETDiffusionLib.sinograms.sinogram import Sinogram
+
+TWIN_FWHMS_MM = (6.0, 12.0, 24.0)
+QUICK_ITERATIONS, QUICK_SUBSETS = 2, 8
+CHANNELS = 6  # of the network's input
+LEAST_COUNTS = 1e-3  # of the mean expectation: where nothing is expected, nothing is divided by zero
+
+
+def quick_image(projector: Projector, sinogram: Sinogram) -> torch.Tensor:
+    """A few OSEM updates, [z, y, x]: noisy, but right at every length that matters to its filtered twins."""
+    subsets = min(QUICK_SUBSETS, sinogram.geometry.views)
+    return osem(projector, sinogram, QUICK_ITERATIONS, subsets)
+
+
+def blurred(image: torch.Tensor, fwhm_mm: float, voxel_size_mm: Sequence[float]) -> torch.Tensor:
+    """`image` [..., z, y, x] through a Gaussian that is isotropic in mm; voxel sizes are (x, y, z)."""
+    for axis, size in zip((-1, -2, -3), voxel_size_mm, strict=True):
+        turned = image.movedim(axis, -1)
+        position = torch.arange(turned.shape[-1], device=image.device) * size
+        kernel = torch.exp(-0.5 * ((position[:, None] - position[None, :]) / (fwhm_mm / 2.3548)) ** 2)
+        image = (turned @ (kernel / kernel.sum(0)).to(image)).movedim(-1, axis)
+    return image
+
+
+def make_condition(sinogram: Sinogram, twins: Sequence[torch.Tensor]) -> torch.Tensor:
+    """What the denoiser knows besides x_t: [5, plane, view, tangential].
+
+    `twins` are line integrals of the image at TWIN_FWHMS_MM; the condition holds their three expectations in counts,
+    the share of trues in the coarsest, and the logarithm of the multiplicative term over its maximum.
+    """
+    factors = torch.ones_like(sinogram.prompts) if sinogram.multiplicative is None else sinogram.multiplicative
+    additive = torch.zeros_like(sinogram.prompts) if sinogram.additive is None else sinogram.additive
+    floor = LEAST_COUNTS * sinogram.prompts.mean().clamp_min(1e-6)
+    trues = [factors * lines.clamp_min(0) for lines in twins]
+    expected = [one + additive + floor for one in trues]
+    return torch.stack([*expected, trues[-1] / expected[-1], (factors / factors.max()).clamp_min(1e-6).log()])
+
+
+class CountDenoiser:
+    """The denoiser of `network`: `x_0 = denoiser(x_t, alpha, condition)`, [batch, channel, plane, view, tangential].
+
+    The network answers in units of x_t's own noise; its answer corrects a mixture of x_t and the fine twin that trusts
+    the state the more the higher its dose. An untrained network says what filtered reconstruction says.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    def __call__(self, x_t: torch.Tensor, alpha: torch.Tensor | float, condition: torch.Tensor) -> torch.Tensor:
+        fine, middle, coarse, share, log_factors = condition.chunk(5, dim=1)
+        batch = len(x_t)
+        alpha = torch.as_tensor(alpha, dtype=x_t.dtype, device=x_t.device).expand(batch)
+        weight = alpha[:, None, None, None, None]
+        noise = (weight * middle).sqrt()
+        bands = [x_t - fine, fine - middle, middle - coarse]
+        inputs = [torch.asinh(band / noise) for band in bands] + [(middle / weight).log() / 4, share, log_factors / 4]
+        level = (middle.mean((1, 2, 3, 4)) / alpha).log()
+        answer = self.network(torch.cat(inputs, dim=1), alpha, level)
+        return torch.lerp(x_t, fine, weight) + noise * answer
+
+
+def padded(volume: torch.Tensor, opposite: torch.Tensor, multiple: int = 8, views: int = 8) -> torch.Tensor:
+    """[batch, channel, plane, view, tangential] with `views` more on either side, and sides that divide by `multiple`.
+
+    A view half a turn on has the lines of the `opposite` segment (a direct one is its own) with the bins in reverse, so
+    views go on around; planes and bins end.
+    """
+    volume = torch.cat([opposite[..., -views:, :].flip(-1), volume, opposite[..., :views, :].flip(-1)], dim=-2)
+    planes, more, bins = (-side % multiple for side in volume.shape[2:])
+    return F.pad(volume, (0, bins, 0, more, 0, planes), mode="replicate")
+
+
+def unpadded(volume: torch.Tensor, shape: Sequence[int], views: int = 8) -> torch.Tensor:
+    """What `padded` was given, of `shape` [..., plane, view, tangential]."""
+    planes, count, bins = shape[-3:]
+    return volume[..., :planes, views : views + count, :bins]

@@ -1,0 +1,170 @@
+"""Restore a low-dose sinogram by the count bridge or by RED, and reconstruct it: `restore-sinogram` and `red`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from scipy.ndimage import gaussian_filter
+
+from PETDiffusionLib.devices import choose_device
+from PETDiffusionLib.diffusion.sinogram_restoration import CountRestoration, restored_by_red
+from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.methods.catalogue.red import BUNDLED_MODEL, TASK
+from PETDiffusionLib.models import ModelCard, find_model, load_weights
+from PETDiffusionLib.networks.precision import FastPrecision
+from PETDiffusionLib.networks.red import both_from_state_dict
+from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
+from PETDiffusionLib.projection.choice import make_projector
+from PETDiffusionLib.reconstruction import osem
+from PETDiffusionLib.reconstruction.measurement import image_unit, read_measurement, warn_of_the_data
+from PETDiffusionLib.reconstruction.model import default_subsets
+from PETDiffusionLib.reconstruction.resolution import FWHM_TO_SIGMA
+from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
+from PETDiffusionLib.sinograms.interfile import write_interfile
+from PETDiffusionLib.volumes import Volume, write_volume
+
+Progress = Callable[[str, float], None]
+Warn = Callable[[str, str], None]
+
+DRAW_STEPS = 5  # of a draw for the uncertainty
+
+
+class Restorer:
+    """A model ready to restore one sinogram; `grid` is that of the images that it looks at on the way.
+
+    Raises PETDiffusionError "wrong-model" for a model of another task, "time-of-flight" for data with TOF bins.
+    """
+
+    def __init__(self, sinogram: Sinogram, card: ModelCard, grid: ImageGrid, progress: Progress) -> None:
+        if card.task != TASK or card.architecture["name"] not in ("red", "residual_unet3d"):
+            raise PETDiffusionError("wrong-model", f'The model "{card.id}" is for {card.task}, not for sinograms.')
+        if sinogram.geometry.tof is not None:
+            raise PETDiffusionError(
+                "time-of-flight",
+                f"The restoration knows sinograms without time of flight; this one has {sinogram.geometry.tof.bins} "
+                "TOF bins. Sum the prompts and the additive term over them first.",
+            )
+        self.sinogram, self.card, self.progress = sinogram, card, progress
+        self.device = sinogram.prompts.device
+        weights = load_weights(card)
+        self.bridge: CountRestoration | None = None
+        progress("Preparing the projector", 0.0)
+        self.projector = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, device=self.device)
+        if card.architecture["name"] == "red":
+            self.networks = [FastPrecision(one.eval().to(self.device)) for one in both_from_state_dict(weights)]
+        else:
+            network = ResidualUNet3D(**card.architecture["arguments"])
+            network.load_state_dict(weights)
+            fast = FastPrecision(network.eval().to(self.device))
+            self.bridge = CountRestoration(sinogram, self.projector, grid.voxel_size_mm, fast)
+
+    def restored(self, steps: int | None, seed: int) -> Sinogram:
+        """The sinogram with the prompts' expectation in their place; more than one step on the bridge is a draw."""
+        report = partial(self.progress, "Restoring")
+        if self.bridge is None:
+            walk = steps or int(self.card.architecture["steps"])
+            ren, dcn = self.networks
+            prompts = restored_by_red(self.sinogram, ren, dcn, walk, report)
+        elif steps is None or steps == 1:
+            prompts = self.bridge.mean(report)
+        else:
+            prompts = self.bridge.draw(steps, seed, report)
+        facts = {**self.sinogram.facts, "restored_by": self.card.id}
+        return replace(self.sinogram, prompts=prompts, facts=facts)
+
+
+def restore_sinogram(
+    sinogram: Sinogram,
+    *,
+    model: str = BUNDLED_MODEL,
+    steps: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Sinogram:
+    """The sinogram with its prompts restored; geometry and terms stay, so it is reconstructed as the prompts would be.
+
+    `progress(stage, fraction)` may raise Cancelled. Raises PETDiffusionError for a model or data that do not fit.
+    """
+    given = sinogram.to(choose_device(device))
+    restorer = Restorer(given, find_model(model), default_grid(given.geometry), progress or _silent)
+    return restorer.restored(steps, seed)
+
+
+def _silent(stage: str, fraction: float) -> None:
+    pass
+
+
+def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
+    """Run a restoring job ("restore-sinogram"), or one that reconstructs afterwards ("red"). Returns the facts."""
+    options = job.options
+    progress("Reading", 0.0)
+    sinogram = read_measurement(job.inputs, options["attenuation_unit"]).to(choose_device(job.device))
+    warn_of_the_data(sinogram, warn)
+    shape = options.get("shape")
+    grid = default_grid(sinogram.geometry, options.get("voxel_mm"), None if shape is None else tuple(shape[::-1]))
+    restorer = Restorer(sinogram, find_model(options["model"] or BUNDLED_MODEL), grid, progress)
+    restored = restorer.restored(options["steps"], job.seed)
+    _warn_outside_domain(sinogram, restorer.card, warn)
+    facts = {
+        "model": restorer.card.id,
+        "model_sha256": restorer.card.sha256,
+        "device": str(restorer.device),
+        "scanner": sinogram.geometry.name,
+        "prompts": float(sinogram.prompts.sum(dtype=torch.float64)),
+        "not_corrected": sinogram.not_corrected,
+    }
+    if job.method == "restore-sinogram":
+        progress("Writing", 1.0)
+        write_interfile(restored.prompts, sinogram.geometry, job.outputs["sinogram"])
+        return facts
+    unit = image_unit(sinogram)
+    images = {"image": _reconstructed(restorer, restored, options)}
+    if "uncertainty" in job.outputs:
+        images["uncertainty"] = _spread(restorer, options, job.seed)
+    progress("Writing", 1.0)
+    for role, array in images.items():
+        write_volume(Volume(_image(grid, array, options["post_filter_mm"]), unit, {}), job.outputs[role])
+    return facts | {"unit": unit, "grid": {"shape": grid.shape[::-1], "voxel_size_mm": grid.voxel_size_mm}}
+
+
+def _reconstructed(restorer: Restorer, sinogram: Sinogram, options: dict[str, Any]) -> np.ndarray:
+    """OSEM of a restored sinogram, [z, y, x]."""
+    restorer.progress("Reconstructing", 0.0)
+    subsets = options["subsets"] or default_subsets(sinogram.geometry.views)
+    total = options["iterations"] * subsets
+    done = iter(range(1, total + 1))
+    report = lambda update: restorer.progress("Reconstructing", next(done) / total)  # noqa: E731
+    return osem(restorer.projector, sinogram, options["iterations"], subsets, callback=report).cpu().numpy()
+
+
+def _spread(restorer: Restorer, options: dict[str, Any], seed: int) -> np.ndarray:
+    """The standard deviation over reconstructions of draws, [z, y, x]. Raises PETDiffusionError "no-uncertainty"."""
+    if restorer.bridge is None:
+        raise PETDiffusionError(
+            "no-uncertainty",
+            f'The model "{restorer.card.id}" is deterministic and states no uncertainty. Use one of the count bridge.',
+        )
+    steps = max(2, options["steps"] or DRAW_STEPS)
+    draws = [restorer.restored(steps, 1000 * seed + number) for number in range(options["draws"])]
+    return np.std([_reconstructed(restorer, draw, options) for draw in draws], axis=0, ddof=1)
+
+
+def _image(grid: ImageGrid, array: np.ndarray, post_filter_mm: float) -> sitk.Image:
+    sigma = [post_filter_mm * FWHM_TO_SIGMA / side for side in grid.voxel_size_mm[::-1]]
+    return grid.to_image(gaussian_filter(array, sigma, mode="nearest") if post_filter_mm > 0 else array)
+
+
+def _warn_outside_domain(sinogram: Sinogram, card: ModelCard, warn: Warn) -> None:
+    """Say where there are fewer or more counts than the model was trained on."""
+    low, high = card.training.get("trues_per_bin_range", (0.0, float("inf")))
+    background = 0.0 if sinogram.additive is None else float(sinogram.additive.mean())
+    trues = float(sinogram.prompts.mean()) - background
+    if not low <= trues <= high:
+        warn("counts", f"{trues:.3g} trues a bin lie outside the {low:g} to {high:g} that the model knows.")
