@@ -28,18 +28,23 @@ def gaussian_blurred(image: torch.Tensor, fwhm_mm: float, voxel_size_mm: Sequenc
 
 
 class BlurringProjector(Projector):
-    """P G: `projector` after a Gaussian of `fwhm_mm`; its adjoint is G P^T."""
+    """P N G: `projector` after a Gaussian of `fwhm_mm`; its adjoint is G N P^T.
+
+    N divides by the share of the Gaussian that lies on the grid: activity goes on beyond the ends of the scanner, and
+    without that the outer planes would have to make up for it.
+    """
 
     def __init__(self, projector: Projector, fwhm_mm: float, voxel_size_mm: Sequence[float]) -> None:
         self._inner, self._fwhm_mm, self._voxel_size_mm = projector, fwhm_mm, voxel_size_mm
         self.image_shape, self.data_shape = projector.image_shape, projector.data_shape
         self.views, self.device = projector.views, projector.device
+        self._inside = gaussian_blurred(torch.ones(self.image_shape, device=self.device), fwhm_mm, voxel_size_mm)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self._inner.forward(gaussian_blurred(image, self._fwhm_mm, self._voxel_size_mm))
+        return self._inner.forward(gaussian_blurred(image, self._fwhm_mm, self._voxel_size_mm) / self._inside)
 
     def adjoint(self, data: torch.Tensor) -> torch.Tensor:
-        return gaussian_blurred(self._inner.adjoint(data), self._fwhm_mm, self._voxel_size_mm)
+        return gaussian_blurred(self._inner.adjoint(data) / self._inside, self._fwhm_mm, self._voxel_size_mm)
 
     def over_views(self, views: torch.Tensor) -> BlurringProjector:
         return BlurringProjector(self._inner.over_views(views), self._fwhm_mm, self._voxel_size_mm)

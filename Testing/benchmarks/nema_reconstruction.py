@@ -83,7 +83,7 @@ def short_mmr(rings: int) -> ScannerGeometry:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--rings", type=int, default=11)
+    parser.add_argument("--rings", type=int, default=13)
     parser.add_argument("--voxel-mm", type=float, default=2.5)
     parser.add_argument("--subsets", type=int, default=14)
     parser.add_argument("--iterations", type=int, default=8)
