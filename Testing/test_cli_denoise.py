@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from PETDiffusionLib.methods.catalogue.denoise import PRESETS
+from PETDiffusionLib.methods.catalogue import METHODS
 from PETDiffusionLib.simulation import PHANTOMS
 from PETDiffusionLib.volumes import read_volume, write_volume
 
@@ -83,9 +83,11 @@ def test_denoise_on_the_models_grid(denoise, small_pet: Path) -> None:
     assert read_volume(small_pet.with_name("out.nrrd")).voxel_size_mm == pytest.approx((1.65, 1.65, 1.65))
 
 
-def test_the_presets_offered_are_those_of_the_method(petdiffusion) -> None:
-    said = petdiffusion("denoise", "--help").stdout
-    assert "{" + ",".join(PRESETS) + "}" in said
+def test_the_presets_offered_are_those_of_the_methods(petdiffusion) -> None:
+    said = " ".join(petdiffusion("denoise", "--help").stdout.split())
+    methods = [method for method in METHODS.values() if method.kind == "denoise"]
+    names = dict.fromkeys(name for method in methods for name in method.presets)
+    assert "{" + ",".join(names) + "}" in said and "best" in names and "published" in names
 
 
 def test_simulate_help_names_every_phantom(petdiffusion) -> None:

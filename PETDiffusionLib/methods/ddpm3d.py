@@ -29,11 +29,12 @@ from PETDiffusionLib.diffusion.tiling import padded_to_multiple
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.methods.catalogue.ddpm3d import DDPM3D as DECLARED
 from PETDiffusionLib.methods.catalogue.ddpm3d import PRESETS
+from PETDiffusionLib.methods.denoising import DenoiseResult, Progress, Warn, denoise_job
 from PETDiffusionLib.models import find_model, list_models, load_weights
 from PETDiffusionLib.models.card import ModelCard
 from PETDiffusionLib.networks.ddpm3d import DDPM3D, from_state_dict
 from PETDiffusionLib.networks.precision import fast_precision
-from PETDiffusionLib.volumes import Volume, read_volume, to_suv, write_volume
+from PETDiffusionLib.volumes import Volume
 from PETDiffusionLib.volumes.model_grid import grid_pair, image_on_grid
 
 ALPHAS_CUMPROD = linear_alphas_cumprod()
@@ -42,9 +43,6 @@ WINDOW = (96, 192, 288)
 SHARE_OF_MEMORY = 0.6  # of what is free, for one evaluation; the rest is for the volumes and for what is not foreseen
 EMPTY_AIR = 0.01  # of the mean uptake: below it there is nothing to denoise
 SMOOTHING_VOXELS = 2.0
-
-Progress = Callable[[str, float], None]
-Warn = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -63,15 +61,6 @@ class Walk:
         if self.sampler == "dpm++":
             return log_snr_times(self.steps, ALPHAS_CUMPROD, first)
         return spaced_times(self.steps, first)
-
-
-@dataclass(frozen=True)
-class DenoiseResult:
-    """The mean of the draws and their standard deviation (None of one draw) in SUV, and facts for the manifest."""
-
-    image: sitk.Image
-    uncertainty: sitk.Image | None
-    facts: dict[str, Any]
 
 
 def denoise_ddpm3d(
@@ -224,28 +213,15 @@ def load_network(card: ModelCard, device: str = "auto") -> tuple[DDPM3D, torch.d
 
 def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a denoising job: read, bring to SUV, denoise, write the volumes. Returns the facts for its summary."""
-    options = job.options
-    progress("Reading", 0.0)
-    given = read_volume(job.inputs["image"], options["unit"])
-    volume = to_suv(given, options["weight_kg"], options["dose_mbq"], options["minutes"])
-    for sentence in volume.warnings:
-        warn("input", sentence)
-    asked = ("model", "preset", "sampler", "steps", "start", "eta", "samples", "grid")
-    if "uncertainty" in job.outputs and (options["samples"] or PRESETS[options["preset"]].samples) < 2:
+    names = ("model", "preset", "sampler", "steps", "start", "eta", "samples", "grid")
+    asked = {name: job.options[name] for name in names}
+    if "uncertainty" in job.outputs and (asked["samples"] or PRESETS[asked["preset"]].samples) < 2:
         raise PETDiffusionError("bad-job", "The uncertainty is the spread of several draws; ask for 2 samples or more.")
-    result = denoise_ddpm3d(
-        volume.image,
-        **{name: options[name] for name in asked},
-        seed=job.seed,
-        device=job.device,
-        progress=progress,
-        warn=warn,
-    )
-    progress("Writing", 1.0)
-    for role, image in (("image", result.image), ("uncertainty", result.uncertainty)):
-        if role in job.outputs:
-            write_volume(Volume(image, "suvbw", volume.facts), job.outputs[role])
-    return result.facts | {"unit": "suvbw", "input_unit": given.unit}
+
+    def denoised(image: sitk.Image) -> DenoiseResult:
+        return denoise_ddpm3d(image, **asked, seed=job.seed, device=job.device, progress=progress, warn=warn)
+
+    return denoise_job(job, denoised, progress, warn)
 
 
 def _warn_outside_domain(volume: Volume, card: ModelCard, warn: Warn) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -12,33 +11,24 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from PETDiffusionLib.devices import choose_device
+from PETDiffusionLib.diffusion.absolute_noise import absolute_noise
 from PETDiffusionLib.diffusion.noise_level import NoiseScale, noise_scale
 from PETDiffusionLib.diffusion.preconditioning import ResidualDenoiser, make_condition
 from PETDiffusionLib.diffusion.residual import sample, uniform_times
 from PETDiffusionLib.diffusion.tiling import mirrored, padded_to_multiple, plan_windows, tiled
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.methods.catalogue.denoise import BUNDLED_MODEL, PRESETS, StepsPreset
+from PETDiffusionLib.methods.denoising import DenoiseResult, Progress, Warn, denoise_job
 from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.models.card import ModelCard
 from PETDiffusionLib.networks.precision import FastPrecision
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
-from PETDiffusionLib.volumes import Volume, read_volume, to_suv, write_volume
-from PETDiffusionLib.volumes.resampling import GridPair, isotropic_grid
+from PETDiffusionLib.volumes import Volume
+from PETDiffusionLib.volumes.model_grid import grid_pair, image_on_grid
 
 WINDOW, OVERLAP = (96, 256, 256), 24
 EMPTY_AIR = 0.01  # of the mean uptake: below it there is nothing to denoise
-
-Progress = Callable[[str, float], None]
-Warn = Callable[[str, str], None]
-
-
-@dataclass(frozen=True)
-class DenoiseResult:
-    """The denoised volume and its voxelwise standard deviation, in the input's unit, and facts for the manifest."""
-
-    image: sitk.Image
-    uncertainty: sitk.Image
-    facts: dict[str, Any]
 
 
 def denoise(
@@ -68,7 +58,7 @@ def denoise(
     chosen = _preset(preset)
     card = find_model(model)
     network, device_used = load_network(card, device)
-    pair = _grid_pair(volume, card)
+    pair = grid_pair(volume, float(card.input["voxel_size_mm"][0]))
     progress("Resampling", 0.0)
     y = torch.from_numpy(pair.to_model(given)[None, None]).clamp_(min=0)
     draws = samples or chosen.samples
@@ -83,7 +73,7 @@ def denoise(
         arrays = [np.maximum(pair.to_input(array), 0) for array in arrays]
     # OSEM's total is known from all the counts, far better than any voxel: the denoised volume keeps it.
     kept = (given if grid == "input" else y).sum() / max(float(arrays[0].sum()), 1e-12)
-    denoised, uncertainty = (_to_image(float(kept) * array, volume, pair, grid) for array in arrays)
+    denoised, uncertainty = (image_on_grid(float(kept) * array, volume, pair, grid) for array in arrays)
     facts = {
         "model": card.id,
         "model_sha256": card.sha256,
@@ -124,7 +114,7 @@ def restore(
     for draw in range(draws):
         looking = mirrored(ResidualDenoiser(FastPrecision(network), noise.uptake, noise.level), _mirror(draw))
         denoiser = tiled(looking, boxes, OVERLAP, _untouched, lambda: next(ticks))
-        gaussian = partial(_absolute_noise, y.shape, y.device, seed, draw)
+        gaussian = partial(absolute_noise, y.shape, y.device, seed, draw)
         estimate = sample(denoiser, y, condition, uniform_times(steps), spread, gaussian)
         x0 = estimate[:, :1].clamp_min(0)
         total, square, variance = total + x0, square + x0.square(), variance + estimate[:, 1:]
@@ -144,53 +134,30 @@ def load_network(card: ModelCard, device: str = "auto") -> tuple[ResidualUNet3D,
     return network.eval().to(memory_format=torch.channels_last_3d).to(where), where  # type: ignore[call-overload]
 
 
-def choose_device(name: str) -> torch.device:
-    """ "auto" is CUDA, then the CPU; a device that is not there is refused."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(name, False):
-        usable = ", ".join(device for device, found in there.items() if found)
-        raise PETDiffusionError("no-device", f'There is no device "{name}" here; usable: {usable}, or auto.')
-    return torch.device(name)
-
-
 def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a denoising job: read, bring to SUV, denoise, write the volumes. Returns the facts for its summary."""
     options = job.options
-    progress("Reading", 0.0)
-    given = read_volume(job.inputs["image"], options["unit"])
-    volume = to_suv(given, options["weight_kg"], options["dose_mbq"], options["minutes"])
-    for sentence in volume.warnings:
-        warn("input", sentence)
-    result = denoise(
-        volume.image,
-        preset=options["preset"],
-        samples=options["samples"],
-        model=options["model"] or BUNDLED_MODEL,
-        grid=options["grid"],
-        seed=job.seed,
-        device=job.device,
-        progress=progress,
-        warn=warn,
-    )
-    progress("Writing", 1.0)
-    for role, image in (("image", result.image), ("uncertainty", result.uncertainty)):
-        if role in job.outputs:
-            write_volume(Volume(image, "suvbw", volume.facts), job.outputs[role])
-    return result.facts | {"unit": "suvbw", "input_unit": given.unit}
+
+    def denoised(image: sitk.Image) -> DenoiseResult:
+        return denoise(
+            image,
+            preset=options["preset"],
+            samples=options["samples"],
+            model=options["model"] or BUNDLED_MODEL,
+            grid=options["grid"],
+            seed=job.seed,
+            device=job.device,
+            progress=progress,
+            warn=warn,
+        )
+
+    return denoise_job(job, denoised, progress, warn)
 
 
 def _preset(name: str) -> StepsPreset:
     if name not in PRESETS:
         raise PETDiffusionError("no-preset", f'There is no preset "{name}"; presets: {", ".join(PRESETS)}.')
     return PRESETS[name]
-
-
-def _grid_pair(volume: Volume, card: ModelCard) -> GridPair:
-    x, y, z = volume.voxel_size_mm
-    shape = tuple(int(side) for side in volume.image.GetSize()[::-1])
-    return isotropic_grid(shape, (z, y, x), float(card.input["voxel_size_mm"][0]))
 
 
 def _warn_outside_domain(volume: Volume, noise: NoiseScale, card: ModelCard, warn: Warn) -> None:
@@ -211,13 +178,6 @@ def _untouched(x_t: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
     return torch.cat([y, y.square()], dim=1)
 
 
-def _absolute_noise(shape: torch.Size, device: torch.device, seed: int, draw: int, step: int) -> torch.Tensor:
-    """Standard normal noise of one step of one draw, by absolute voxel: the same on any device and for any windows."""
-    state = np.random.SeedSequence([seed, draw, step]).generate_state(2, np.uint32)
-    generator = torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
-    return torch.randn(shape, generator=generator).to(device)
-
-
 def _mirror(draw: int) -> tuple[int, ...]:
     """One of the eight mirrors of [batch, channel, z, y, x], the unmirrored first."""
     every = [axes for count in range(4) for axes in combinations((2, 3, 4), count)]
@@ -229,16 +189,3 @@ def _ticker(progress: Callable[[float], None], total: int) -> Iterator[None]:
     for done in range(1, total + 1):
         progress(done / total)
         yield
-
-
-def _to_image(array: np.ndarray, volume: Volume, pair: GridPair, grid: str) -> sitk.Image:
-    """An image of values [z, y, x] with the input's geometry bit for bit, or that of the model's grid over it."""
-    if grid == "input":
-        return volume.with_array(array).image
-    image = sitk.GetImageFromArray(array)
-    image.SetDirection(volume.image.GetDirection())
-    image.SetSpacing(pair.model_spacing_mm[::-1])
-    counts = zip(pair.input_shape, pair.input_spacing_mm, pair.model_shape, pair.model_spacing_mm, strict=True)
-    first = [((n - 1) / 2 - (m - 1) / 2 * spacing / size) for n, size, m, spacing in counts]  # in input voxels
-    image.SetOrigin(volume.image.TransformContinuousIndexToPhysicalPoint(first[::-1]))
-    return image

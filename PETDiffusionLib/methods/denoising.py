@@ -1,0 +1,41 @@
+"""What the methods that denoise a volume share: their result, and the job's files around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import SimpleITK as sitk
+
+from PETDiffusionLib.volumes import Volume, read_volume, to_suv, write_volume
+
+Progress = Callable[[str, float], None]
+Warn = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class DenoiseResult:
+    """The denoised volume and its voxelwise standard deviation (None of one draw), in the input's unit, and facts."""
+
+    image: sitk.Image
+    uncertainty: sitk.Image | None
+    facts: dict[str, Any]
+
+
+def denoise_job(
+    job: Any, denoise: Callable[[sitk.Image], DenoiseResult], progress: Progress, warn: Warn
+) -> dict[str, Any]:
+    """Read the job's volume, bring it to SUV, denoise, write what is asked for. Returns the facts for its summary."""
+    options = job.options
+    progress("Reading", 0.0)
+    given = read_volume(job.inputs["image"], options["unit"])
+    volume = to_suv(given, options["weight_kg"], options["dose_mbq"], options["minutes"])
+    for sentence in volume.warnings:
+        warn("input", sentence)
+    result = denoise(volume.image)
+    progress("Writing", 1.0)
+    for role, image in (("image", result.image), ("uncertainty", result.uncertainty)):
+        if role in job.outputs:
+            write_volume(Volume(image, "suvbw", volume.facts), job.outputs[role])
+    return result.facts | {"unit": "suvbw", "input_unit": given.unit}
