@@ -45,6 +45,8 @@ class InputsSection:
         """What is missing before a job can start, or ""."""
         if not self._parameterNode:
             return _("The scene is being closed.")
+        if self._offers.lacksModel:
+            return _("This method needs a model, and none is installed: put one into the folder of models (Advanced).")
         if self._offers.takesSinogram:
             return "" if self._parameterNode.sinogramPath else _("Load a sinogram under Inputs.")
         return "" if self._parameterNode.inputVolume else _("Choose a PET volume under Inputs.")

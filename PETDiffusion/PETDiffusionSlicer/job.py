@@ -138,7 +138,7 @@ class Job:
         request, volume = self.request, self.request.inputVolume
         unit = "suvbw" if volume else result["summary"].get("unit")
         targets = [request.denoisedVolume, request.uncertaintyVolume]
-        names = [self._name(_("denoised") if volume else request.declared.title), self._name(_("uncertainty"))]
+        names = [self._name(_("denoised") if volume else request.method.upper()), self._name(_("uncertainty"))]
         nodes = []
         for role, target, name in zip(request.outputs, targets, names, strict=False):
             read = files.readVolume(result["outputs"][role])

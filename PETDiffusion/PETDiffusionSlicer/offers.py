@@ -56,12 +56,18 @@ class Offers:
     @property
     def card(self):
         """The chosen model's card, or None."""
-        return self._chosen("models", "model") if self.method and self.method["task"] else None
+        card = self._chosen("models", "model")
+        return card if card and self.method and card["id"] in self.method["models"] else None
 
     @property
     def takesSinogram(self):
         """Whether the chosen method's input is a sinogram and not a volume."""
         return bool(self.method) and self.method["input"] == "sinogram"
+
+    @property
+    def lacksModel(self):
+        """Whether the chosen method needs a model and none is installed."""
+        return bool(self.method) and self.method["task"] is not None and not self.method["models"]
 
     def chooseSinogramMethod(self):
         """Choose the first method that takes a sinogram, where the chosen one does not."""

@@ -32,6 +32,14 @@ def click(button):
     QtTest.QTest.mouseClick(button, QtCore.Qt.LeftButton)
 
 
+def methodOption(panel, title):
+    """The widget of the method's option with a title."""
+    layout = panel.ui.optionsWidget.layout()
+    rows = [(layout.itemAt(row, qt.QFormLayout.LabelRole), layout.itemAt(row, qt.QFormLayout.FieldRole))
+            for row in range(layout.rowCount())]  # fmt: skip
+    return next(widget.widget() for label, widget in rows if label.widget().text == f"{title}:")
+
+
 def turnWheel(widget, notches):
     """Turn the mouse wheel in the middle of a widget."""
     at = QtCore.QPointF(widget.rect.center())

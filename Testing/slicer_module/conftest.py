@@ -98,6 +98,23 @@ def volume(scene):
 
 
 @pytest.fixture
+def sinogram(tmp_path):
+    """The file of a small sinogram: parallel beams through a warm block, without attenuation."""
+    import torch
+
+    from PETDiffusionLib.projection import make_projector
+    from PETDiffusionLib.sinograms import parallel_beam
+    from PETDiffusionLib.sinograms.interfile import write_interfile
+
+    geometry = parallel_beam(views=24, bins=32, bin_mm=4.0, planes=4, plane_mm=4.0)
+    image = torch.zeros(4, 32, 32)
+    image[:, 12:20, 12:20] = 1.0
+    prompts = make_projector(geometry, tuple(image.shape), (4.0, 4.0, 4.0)).forward(image)
+    write_interfile(prompts, geometry, tmp_path / "block.hs")
+    return tmp_path / "block.hs"
+
+
+@pytest.fixture
 def fake_engine(tmp_path):
     """Make a Python that, as the engine, runs the given lines instead, and has the given methods and models."""
 

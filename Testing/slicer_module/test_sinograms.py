@@ -5,25 +5,8 @@ import json
 import pytest
 import qt
 import slicer
-from driving import click, until
+from driving import click, methodOption, until
 from PySide6 import QtCore, QtTest
-
-
-@pytest.fixture
-def sinogram(tmp_path):
-    """The file of a small sinogram: parallel beams through a warm block, without attenuation."""
-    import torch
-
-    from PETDiffusionLib.projection import make_projector
-    from PETDiffusionLib.sinograms import parallel_beam
-    from PETDiffusionLib.sinograms.interfile import write_interfile
-
-    geometry = parallel_beam(views=24, bins=32, bin_mm=4.0, planes=4, plane_mm=4.0)
-    image = torch.zeros(4, 32, 32)
-    image[:, 12:20, 12:20] = 1.0
-    prompts = make_projector(geometry, tuple(image.shape), (4.0, 4.0, 4.0)).forward(image)
-    write_interfile(prompts, geometry, tmp_path / "block.hs")
-    return tmp_path / "block.hs"
 
 
 @pytest.fixture
@@ -32,14 +15,6 @@ def loaded(panel, sinogram, monkeypatch):
     monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", staticmethod(lambda *_arguments: str(sinogram)))
     click(panel.ui.sinogramButton)
     return panel
-
-
-def field(panel, title):
-    """The widget of the method's option with a title."""
-    layout = panel.ui.optionsWidget.layout()
-    rows = [(layout.itemAt(row, qt.QFormLayout.LabelRole), layout.itemAt(row, qt.QFormLayout.FieldRole))
-            for row in range(layout.rowCount())]  # fmt: skip
-    return next(widget.widget() for label, widget in rows if label.widget().text == f"{title}:")
 
 
 def run(panel):
@@ -63,7 +38,7 @@ def test_a_method_that_takes_a_sinogram_asks_for_one(panel):
 
 def test_reconstructing_with_clicks(loaded):
     loaded.ui.optionsButton.collapsed = False
-    iterations = field(loaded, "Iterations")
+    iterations = methodOption(loaded, "Iterations")
     iterations.selectAll()
     QtTest.QTest.keyClicks(iterations, "2")
     QtTest.QTest.keyClick(iterations, QtCore.Qt.Key_Tab)
@@ -78,7 +53,7 @@ def test_reconstructing_with_clicks(loaded):
     loaded._parameterNode.method = "fbp"
     assert loaded._parameterNode.denoisedVolume is None and loaded.ui.referenceSelector.currentNode() is osem
     fbp = run(loaded)
-    assert fbp.GetName() == "block Filtered back-projection" and osem.GetScene()
+    assert fbp.GetName() == "block FBP" and osem.GetScene()
     until(lambda: slicer.app.layoutManager().sliceWidget("PETDiffusionAxial1"))
     shown = [slicer.app.layoutManager().sliceWidget(f"PETDiffusionAxial{i}").mrmlSliceCompositeNode() for i in (0, 1)]
     assert [composite.GetBackgroundVolumeID() for composite in shown] == [osem.GetID(), fbp.GetID()]
@@ -86,18 +61,20 @@ def test_reconstructing_with_clicks(loaded):
 
 def test_every_method_keeps_its_own_options_and_only_what_differs_from_their_defaults(loaded):
     node = loaded._parameterNode
-    field(loaded, "Subsets").value = 6
-    field(loaded, "Voxel (mm)").value = 8.0
-    field(loaded, "Shape").text = "16 16 4"
-    field(loaded, "Unit of the mu-map").currentIndex = 2
-    field(loaded, "Attenuation").currentPath = "/data/mu.nii.gz"
+    methodOption(loaded, "Subsets").value = 6
+    methodOption(loaded, "Voxel (mm)").value = 8.0
+    methodOption(loaded, "Shape").text = "16 16 4"
+    methodOption(loaded, "Unit of the mu-map").currentIndex = 2
+    methodOption(loaded, "Attenuation").currentPath = "/data/mu.nii.gz"
     chosen = {"subsets": 6, "voxel_mm": 8.0, "shape": [16, 16, 4], "attenuation_unit": "hu"}
     assert json.loads(node.options)["osem"] == {**chosen, "attenuation": "/data/mu.nii.gz"}
     node.method = "rdp"
-    assert field(loaded, "Subsets").text == "automatic" and field(loaded, "Beta").value == pytest.approx(0.001)
+    assert methodOption(loaded, "Subsets").text == "automatic" and methodOption(loaded, "Beta").value == pytest.approx(
+        0.001
+    )
     node.method = "osem"
-    assert field(loaded, "Subsets").value == 6 and field(loaded, "Shape").text == "16 16 4"
-    field(loaded, "Subsets").value = field(loaded, "Subsets").minimum
+    assert methodOption(loaded, "Subsets").value == 6 and methodOption(loaded, "Shape").text == "16 16 4"
+    methodOption(loaded, "Subsets").value = methodOption(loaded, "Subsets").minimum
     assert "subsets" not in json.loads(node.options)["osem"]
 
 

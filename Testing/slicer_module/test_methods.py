@@ -1,0 +1,96 @@
+"""The methods beside the bundled denoiser, each once in the panel: with the real engine and a small untrained model."""
+
+import numpy as np
+import pytest
+import slicer
+from driving import click, methodOption, until
+from files import matrixOf
+
+TRAINING = dict.fromkeys(("tracers", "dose_range", "data", "command", "seed", "steps", "date"), "none")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with a 3D DDPM and a prior, which were never trained."""
+    import torch
+
+    from PETDiffusionLib.models.writing import write_model
+    from PETDiffusionLib.networks.ddpm3d import DDPM3D
+    from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("methods")
+    small = {"base": 32, "multipliers": [1, 1], "blocks": 1}
+    prior = {"in_channels": 2, "out_channels": 1, "widths": [8, 8, 8], "blocks": [1, 1, 1]}
+    networks = {
+        "denoise-ddpm3d": ("ddpm3d", small, DDPM3D(**small)),
+        "prior": ("residual_unet3d", prior, ResidualUNet3D(**prior)),
+    }
+    for task, (name, arguments, network) in networks.items():
+        card = {
+            "id": f"untrained-{task}",
+            "version": "1",
+            "task": task,
+            "title": "Never trained",
+            "architecture": {"name": name, "arguments": arguments},
+            "input": {"unit": "suvbw", "scale": 4.0, "voxel_size_mm": [4.0, 4.0, 4.0]},
+            "training": {**TRAINING, "tracers": ["FDG-like"], "voxel_size_range_mm": [5.0, 6.0]},
+            "figures": {},
+            "citation": "none",
+        }
+        write_model(folder, network.state_dict(), card)
+    return folder
+
+
+@pytest.fixture
+def panel(panel, module, models):
+    """The panel over the real engine with these models."""
+    module.settings.save(modelsFolder=str(models))
+    panel.offers.info = None
+    panel.offers.ask()
+    until(lambda: panel.offers.info)
+    return panel
+
+
+def run(panel):
+    click(panel.ui.applyButton)
+    until(lambda: not panel.logic.job)
+    assert panel.ui.statusLabel.text.startswith("Done"), panel.ui.statusLabel.text
+    return panel._parameterNode.denoisedVolume
+
+
+def test_the_3d_ddpm(panel, volume):
+    node = panel._parameterNode
+    node.inputVolume, node.method = volume, "ddpm3d"
+    assert node.model == "untrained-denoise-ddpm3d" and panel.ui.presetSelector.currentText == "Balanced"
+    methodOption(panel, "Sampler").currentText = "ddim"
+    methodOption(panel, "Steps").value = 2
+    panel.ui.samplesSpinBox.value = 2
+    denoised = run(panel)
+    assert denoised.GetName() == "PET denoised" and matrixOf(denoised) == matrixOf(volume)
+    assert slicer.util.arrayFromVolume(node.uncertaintyVolume).max() > 0 and node.table.GetNumberOfRows() == 1
+
+
+def test_reconstruction_with_a_prior_warns_where_the_prior_does_not_fit(panel, sinogram):
+    node = panel._parameterNode
+    node.method, node.sinogramPath = "ddip", str(sinogram)
+    assert node.model == "untrained-prior" and panel.ui.uncertaintyCheckBox.isVisible()
+    methodOption(panel, "Steps").value = 2
+    methodOption(panel, "Inner steps").value = 1
+    methodOption(panel, "Tracer").text = "amyloid"
+    panel.ui.samplesSpinBox.value = 2
+    volume = run(panel)
+    assert volume.GetName() == "block DDIP" and np.isfinite(slicer.util.arrayFromVolume(volume)).all()
+    assert node.uncertaintyVolume.GetName() == "block uncertainty"
+    assert "amyloid" in panel.ui.warningLabel.text and panel.ui.warningLabel.isVisible()
+    assert panel.ui.compareButton.enabled
+
+
+def test_a_method_without_a_model_says_so(panel, volume, module, tmp_path):
+    module.settings.save(modelsFolder=str(tmp_path))
+    panel.offers.info = None
+    panel.offers.ask()
+    until(lambda: panel.offers.info)
+    panel._parameterNode.inputVolume, panel._parameterNode.method = volume, "ddpm3d"
+    assert not panel.ui.applyButton.enabled and "none is installed" in panel.ui.applyButton.toolTip
+    assert panel.ui.modelLabel.text == "No model is installed for this method."
