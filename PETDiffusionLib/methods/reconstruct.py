@@ -98,6 +98,9 @@ def _listener(progress: Progress, iterations: int, subsets: int, objectives: lis
     progress("Reconstructing", 0.0)
 
     def listen(update: Update) -> None:
+        if update.iteration < 0:
+            progress("Reconstructing", 0.0)
+            return
         if update.iteration == len(objectives):
             objectives.append(0.0)
         objectives[update.iteration] += update.objective

@@ -25,11 +25,11 @@ def osem(
     (uniform by default) continues an earlier image; voxels at zero stay there. The callback may raise Cancelled.
     """
     model = AcquisitionModel(projector, sinogram, subsets)
+    model.prepare(callback)
     visible = model.visible()
-    image = _start(model, visible, start)
+    image = first_image(model, visible, start)
     for iteration, subset in model.passes(iterations):
-        ratio, likelihood = model.back_projected_ratio(subset, image)
-        image = image * torch.where(visible, ratio / model.subset_sensitivity(subset).clamp(min=1e-12), 0)
+        image, likelihood = em_update(model, visible, subset, image)
         if callback is not None:
             callback(Update(iteration, subset, image, likelihood))
     return image
@@ -63,8 +63,9 @@ def map_em(
     sets the weights. With one subset the penalised likelihood rises with every iteration. Otherwise like `osem`.
     """
     model = AcquisitionModel(projector, sinogram, subsets)
+    model.prepare(callback)
     visible = model.visible()
-    image = _start(model, visible, start)
+    image = first_image(model, visible, start)
     scaled = beta * float(model.sensitivity[visible].mean()) / model.uniform_activity()
     near = Neighbourhood(image.shape, voxel_size_mm, image.device)
     for iteration, subset in model.passes(iterations):
@@ -92,7 +93,15 @@ def em_towards(
     return towards.clamp_(min=0)
 
 
-def _start(model: AcquisitionModel, visible: torch.Tensor, start: torch.Tensor | None) -> torch.Tensor:
+def em_update(
+    model: AcquisitionModel, visible: torch.Tensor, subset: int, image: torch.Tensor
+) -> tuple[torch.Tensor, float]:
+    """One step of OSEM, and the subset's log-likelihood before it."""
+    ratio, likelihood = model.back_projected_ratio(subset, image)
+    return image * torch.where(visible, ratio / model.subset_sensitivity(subset).clamp(min=1e-12), 0), likelihood
+
+
+def first_image(model: AcquisitionModel, visible: torch.Tensor, start: torch.Tensor | None) -> torch.Tensor:
     """The given image where the scanner sees, or a uniform one with as many counts as were measured."""
     if start is None:
         return visible * model.uniform_activity()

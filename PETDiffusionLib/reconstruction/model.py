@@ -16,9 +16,9 @@ INVISIBLE = 1e-4  # of the largest sensitivity: a voxel below it is not seen by 
 
 
 class Update(NamedTuple):
-    """What a reconstruction says after every update of the image."""
+    """What a reconstruction says after every update of the image, and after every step of its preparation."""
 
-    iteration: int  # from 0
+    iteration: int  # from 0; -1 while it prepares
     subset: int
     image: torch.Tensor
     objective: float  # the subset's share of the objective, before the update
@@ -46,6 +46,13 @@ class AcquisitionModel:
         self._sinogram = sinogram
         self._sensitivities: dict[int, torch.Tensor] = {}
         self._floor = max(1e-5 * float(sinogram.prompts.clamp(min=0).mean()), 1e-12)  # of an expectation, in counts
+
+    def prepare(self, callback: Callback | None) -> None:
+        """Make the sensitivities of all subsets, which costs half an iteration; the callback hears of each."""
+        for subset in self.order:
+            image = self.subset_sensitivity(subset)
+            if callback is not None:
+                callback(Update(-1, subset, image, 0.0))
 
     @property
     def sensitivity(self) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from PETDiffusionLib.projection.projector import Projector
-from PETDiffusionLib.reconstruction.em import osem
+from PETDiffusionLib.reconstruction.em import em_update, first_image
 from PETDiffusionLib.reconstruction.model import AcquisitionModel, Callback, Update
 from PETDiffusionLib.reconstruction.neighbours import Neighbourhood
 from PETDiffusionLib.sinograms.sinogram import Sinogram
@@ -33,13 +33,17 @@ def rdp(
     `beta` is free of units: beta' is beta times the mean sensitivity. `start` is one iteration of OSEM by default.
     """
     model = AcquisitionModel(projector, sinogram, subsets)
+    model.prepare(callback)
     visible = model.visible()
     sensitivity = model.sensitivity
     scaled = beta * float(sensitivity[visible].mean())
     smallest = 1e-3 * model.uniform_activity()
     prior = RelativeDifferencePrior(Neighbourhood(sensitivity.shape, voxel_size_mm, sensitivity.device), smallest)
-    image = osem(projector, sinogram, 1, subsets) if start is None else start.to(sensitivity.device).clamp(min=0)
-    image = torch.where(visible, image, 0)
+    image = first_image(model, visible, start)
+    for subset in model.order if start is None else []:
+        image, _ = em_update(model, visible, subset, image)
+        if callback is not None:
+            callback(Update(-1, subset, image, 0.0))
     preconditioner = torch.zeros_like(image)
     for iteration, subset in model.passes(iterations):
         if subset == model.order[0] and iteration <= FREEZE_AFTER:

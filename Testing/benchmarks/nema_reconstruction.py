@@ -135,11 +135,11 @@ class Table:
 def _run_osem(name: str, projector: Projector, sinogram: Sinogram, table: Table, arguments: argparse.Namespace) -> None:
     if table.has(name, arguments.iterations):
         return
-    last = [0]
+    updates: list[int] = []
 
     def keep(update: Update) -> None:
-        last[0] += 1
-        if last[0] % arguments.subsets == 0 and not table.has(name, update.iteration + 1):
+        updates.extend([update.iteration] * (update.iteration >= 0))
+        if updates.count(update.iteration) == arguments.subsets and not table.has(name, update.iteration + 1):
             table.add(name, update.iteration + 1, update.image)
 
     osem(projector, sinogram, arguments.iterations, arguments.subsets, callback=keep)

@@ -52,10 +52,9 @@ def region(scan: Scan, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("reconstruct", [mlem, partial(map_em, beta=0.003)])
 def test_every_iteration_raises_the_objective(scan: Scan, reconstruct: Callable) -> None:
-    objectives: list[float] = []
-    reconstruct(
-        scan.projector, scan.expected.measured(), iterations=8, callback=lambda u: objectives.append(u.objective)
-    )
+    updates: list[Update] = []
+    reconstruct(scan.projector, scan.expected.measured(), iterations=8, callback=updates.append)
+    objectives = [update.objective for update in updates if update.iteration >= 0]
     assert len(objectives) == 8
     assert (np.diff(objectives) > 0).all()
 
@@ -98,16 +97,18 @@ def test_a_warm_start_continues(scan: Scan) -> None:
 
 
 def test_a_callback_can_stop_it(scan: Scan) -> None:
-    seen: list[Update] = []
+    """While it prepares as well as while it iterates."""
+    for last in (3, 12):
+        seen: list[Update] = []
 
-    def stop_at_third(update: Update) -> None:
-        seen.append(update)
-        if len(seen) == 3:
-            raise Cancelled
+        def stop_at_last(update: Update, seen: list[Update] = seen, last: int = last) -> None:
+            seen.append(update)
+            if len(seen) == last:
+                raise Cancelled
 
-    with pytest.raises(Cancelled):
-        osem(scan.projector, scan.expected.measured(), 4, 8, callback=stop_at_third)
-    assert len(seen) == 3
+        with pytest.raises(Cancelled):
+            osem(scan.projector, scan.expected.measured(), 4, 8, callback=stop_at_last)
+        assert len(seen) == last and (seen[-1].iteration < 0) == (last == 3)
 
 
 def test_negative_prompts_do_no_harm(scan: Scan) -> None:
