@@ -119,7 +119,7 @@ def train(arguments: argparse.Namespace) -> TrainingLoop[Conditioned]:
     validation = [conditioned(held_out.batch(number)) for number in range(VALIDATION_BATCHES)]
     torch.manual_seed(arguments.seed)
     network = ResidualUNet3D(**ARCHITECTURE).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    plan = Plan(arguments.steps, arguments.rate, arguments.every, arguments.seed, fast=device.type == "cuda")
+    plan = Plan(arguments.steps, arguments.rate, arguments.every, arguments.seed)
     loop = TrainingLoop[Conditioned](network, out, plan, device)
     loop.run(
         lambda step: conditioned(source.batch(arguments.seed * 1_000_003 + step)),

@@ -36,11 +36,7 @@ BATCHES_AHEAD, BATCH_THREADS = 6, 3
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast: optimiser steps, peak learning rate, steps between rows of the curve, seed, EMA decay.
-
-    `fast` trains in bfloat16 where the hardware has it. Stacks of few planes must not on a processor: the weights'
-    gradients of shallow 3D convolutions are wrong there (seen with torch 2.13: they change from pass to pass).
-    """
+    """How long and how fast: optimiser steps, peak learning rate, steps between rows of the curve, seed, EMA decay."""
 
     steps: int
     rate: float
@@ -48,7 +44,6 @@ class Plan:
     seed: int = 0
     ema_decay: float = 0.999
     weight_decay: float = 1e-4
-    fast: bool = True
 
 
 class TrainingLoop(Generic[Batch]):
@@ -104,8 +99,7 @@ class TrainingLoop(Generic[Batch]):
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.plan.steps, self.plan.rate)
         generator = torch.Generator(self.device).manual_seed(self.plan.seed * 1_000_003 + self.step + (rank() << 40))
-        network = FastPrecision(self.parallel) if self.plan.fast else self.parallel
-        terms = losses(network, batch, generator)
+        terms = losses(FastPrecision(self.parallel), batch, generator)
         self.optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
@@ -149,8 +143,8 @@ class TrainingLoop(Generic[Batch]):
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """A hundred steps up, then a cosine down to a hundredth."""
-    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    """A tenth of the steps up (at most a hundred), then a cosine down to a hundredth."""
+    warm = min(1.0, (step + 1) / max(1, min(WARM_UP_STEPS, steps // 10)))
     return peak * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 

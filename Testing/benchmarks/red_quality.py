@@ -22,12 +22,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy import ndimage
 
 from PETDiffusionLib.diffusion.sinogram_restoration import CountRestoration, restored_by_red
 from PETDiffusionLib.evaluation import metrics
 from PETDiffusionLib.methods.denoise import denoise
 from PETDiffusionLib.models import find_model, load_weights
+from PETDiffusionLib.networks.precision import FastPrecision
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.projection.choice import make_projector
 from PETDiffusionLib.reconstruction import osem
@@ -48,8 +50,8 @@ STEPS = (20, 10, 5, 1)  # of RED besides its 50, and of draws on the count bridg
 WALKS = tuple(f"{method} {steps}" for method in ("red", "draw") for steps in STEPS)
 LEAST_LESION_ML, LEAST_CONTRAST, BACKGROUND_ML = 0.5, 1.5, 4.0
 
-Image = np.ndarray
-Method = Callable[[Sinogram, int], Image]
+Method = Callable[[Sinogram, int], np.ndarray]
+Restoration = Callable[[Sinogram], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Study:
     """A body's expected sinogram and the OSEM of its noise-free data, [z, y, x] in SUV."""
 
     expected: ExpectedSinogram
-    reference: Image
+    reference: np.ndarray
 
 
 class Bench:
@@ -69,25 +71,29 @@ class Bench:
         self.projector = make_projector(self.geometry, GRID.shape, GRID.voxel_size_mm, device=device)
         self.methods: dict[str, Method] = {"osem": lambda data, seed: self.osem(data)}
         self.methods["denoiser"] = lambda data, seed: _denoised(self.osem(data), denoiser, seed)
+        self.walks: dict[str, Restoration] = {}
         if red is not None:
-            ren, dcn, unet = (network_of(red / stage, width).to(device) for stage in ("ren", "dcn", "unet"))
-            for name, walk in {
-                "unet": partial(restored_by_red, ren=unet, dcn=None, steps=1),
-                "ren": partial(restored_by_red, ren=ren, dcn=None),
-                "red": partial(restored_by_red, ren=ren, dcn=dcn),
-                **{f"red {steps}": partial(restored_by_red, ren=ren, dcn=dcn, steps=steps) for steps in STEPS},
-            }.items():
-                self.methods[name] = partial(self._restored, walk)
+            ren, dcn, unet = (self._fast(network_of(red / stage, width)) for stage in ("ren", "dcn", "unet"))
+            self.walks["unet"] = partial(restored_by_red, ren=unet, dcn=None, steps=1)
+            self.walks["ren"] = partial(restored_by_red, ren=ren, dcn=None)
+            self.walks["red"] = partial(restored_by_red, ren=ren, dcn=dcn)
+            for steps in STEPS:
+                self.walks[f"red {steps}"] = partial(restored_by_red, ren=ren, dcn=dcn, steps=steps)
         if counts is not None:
             card = find_model(counts)
             network = ResidualUNet3D(**card.architecture["arguments"])
             network.load_state_dict(load_weights(card))
-            self.network = network.eval().to(device)
-            self.methods["counts"] = partial(self._restored, lambda data: self._bridge(data).mean())
+            self.network = self._fast(network.eval())
+            self.walks["counts"] = lambda data: self._bridge(data).mean()
             for steps in STEPS:
                 self.methods[f"draw {steps}"] = partial(self._drawn, steps)
+        for name, walk in self.walks.items():
+            self.methods[name] = partial(self._restored, walk)
 
-    def osem(self, sinogram: Sinogram) -> Image:
+    def _fast(self, network: torch.nn.Module) -> FastPrecision:
+        return FastPrecision(network.to(self.device))
+
+    def osem(self, sinogram: Sinogram) -> np.ndarray:
         """The reconstruction that all have in common."""
         return osem(self.projector, sinogram, ITERATIONS, SUBSETS).cpu().numpy()
 
@@ -99,10 +105,10 @@ class Bench:
     def _bridge(self, sinogram: Sinogram) -> CountRestoration:
         return CountRestoration(sinogram, self.projector, GRID.voxel_size_mm, self.network)
 
-    def _restored(self, restore: Callable[[Sinogram], torch.Tensor], sinogram: Sinogram, seed: int) -> Image:
+    def _restored(self, restore: Restoration, sinogram: Sinogram, seed: int) -> np.ndarray:
         return self.osem(_replaced(sinogram, restore(sinogram)))
 
-    def _drawn(self, steps: int, sinogram: Sinogram, seed: int) -> Image:
+    def _drawn(self, steps: int, sinogram: Sinogram, seed: int) -> np.ndarray:
         return self.osem(_replaced(sinogram, self._bridge(sinogram).draw(steps, seed)))
 
 
@@ -110,14 +116,14 @@ def _replaced(sinogram: Sinogram, prompts: torch.Tensor) -> Sinogram:
     return Sinogram(sinogram.geometry, prompts, sinogram.multiplicative, sinogram.additive, sinogram.corrected)
 
 
-def _denoised(image: Image, model: str, seed: int) -> Image:
+def _denoised(image: np.ndarray, model: str, seed: int) -> np.ndarray:
     import SimpleITK as sitk
 
     result = denoise(as_image(image, GRID.voxel_size_mm), preset="fast", model=model, seed=seed)
     return sitk.GetArrayFromImage(result.image)
 
 
-def smoothed(image: Image, fwhm_mm: float) -> Image:
+def smoothed(image: np.ndarray, fwhm_mm: float) -> np.ndarray:
     """A Gaussian that is isotropic in mm."""
     return ndimage.gaussian_filter(image, fwhm_mm / 2.3548 / VOXEL_MM)
 
@@ -138,7 +144,7 @@ def tuned_gaussians(bench: Bench, path: Path) -> dict[str, float]:
     return best
 
 
-def scores(study: Study, image: Image) -> dict[str, Any]:
+def scores(study: Study, image: np.ndarray) -> dict[str, Any]:
     """The figures of one image against the noise-free reconstruction; lesions against the true contrast."""
     reference, labels = study.reference, study.expected.labels
     inside = metrics.body_mask(reference, GRID.voxel_size_mm)
@@ -164,10 +170,14 @@ def scores(study: Study, image: Image) -> dict[str, Any]:
     }
 
 
+def _bench(arguments: argparse.Namespace) -> Bench:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Bench(arguments.red, arguments.width, arguments.counts, arguments.denoiser, device)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Make the rows that are not in the file yet: all bodies and doses of one realisation, then the next."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bench = Bench(arguments.red, arguments.width, arguments.counts, arguments.denoiser, device)
+    bench = _bench(arguments)
     fwhm = tuned_gaussians(bench, arguments.rows.with_suffix(".tuned.json"))
     done = {(row["body"], row["drf"], row["realisation"], row["method"]) for row in read_rows(arguments.rows)}
     bodies = test_bodies()[: arguments.bodies]
@@ -182,7 +192,7 @@ def run(arguments: argparse.Namespace) -> None:
                 if body.name not in studies:
                     studies[body.name] = bench.study(body)
                 study = studies[body.name]
-                data = study.expected.measured(drf, seed=body.seed + 1000 * realisation).to(device)
+                data = study.expected.measured(drf, seed=body.seed + 1000 * realisation).to(bench.device)
                 with open(arguments.rows, "a", encoding="utf-8") as stream:
                     for name in missing:
                         row = {"body": body.name, "drf": drf, "realisation": realisation, "method": name}
@@ -196,6 +206,31 @@ def measured(bench: Bench, study: Study, data: Sinogram, name: str, seed: int, f
     image = smoothed(bench.osem(data), fwhm_mm) if name == "gaussian" else bench.methods[name](data, seed)
     seconds = round(time.perf_counter() - started, 3)
     return {"seconds": seconds} | scores(study, image)
+
+
+def picture(bench: Bench, path: Path, drf: int) -> None:
+    """One plane of the first body: its sinogram and its volume, at low dose, restored in each way, and noise-free."""
+    body = test_bodies()[0]
+    study = bench.study(body)
+    data = study.expected.measured(drf, seed=body.seed).to(bench.device)
+    ways = {name: walk for name, walk in bench.walks.items() if name in METHODS}
+    sinograms = {"low dose": data.prompts, **{name: walk(data) for name, walk in ways.items()}}
+    sinograms["noise-free"] = study.expected.measured(drf, seed=None).prompts
+    images = {name: bench.osem(_replaced(data, prompts)) for name, prompts in sinograms.items()}
+    plane = PLANES // 2
+    brightest = [
+        float(np.quantile(one, 0.998)) for one in (sinograms["noise-free"][plane].cpu(), study.reference[plane])
+    ]
+    rows = [
+        np.concatenate([255 * (1 - (one / white).clip(0, 1)) for one in shown], axis=1)
+        for shown, white in (
+            ([np.asarray(one[plane].cpu()) for one in sinograms.values()], brightest[0]),
+            ([one[plane] for one in images.values()], brightest[1]),
+        )
+    ]
+    page = Image.fromarray(np.concatenate(rows).astype(np.uint8))
+    page.resize((3 * page.width, 3 * page.height), Image.Resampling.NEAREST).save(path)
+    print(f"{path}: {body.name}, DRF {drf}, left to right: {', '.join(sinograms)}; sinograms above, volumes below")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -239,9 +274,14 @@ def main() -> None:
     parser.add_argument("--denoiser", default="petdiffusion-denoiser")
     parser.add_argument("--bodies", type=int, help="only the first so many bodies")
     parser.add_argument("--realisations", type=int, default=3)
+    parser.add_argument("--picture", type=Path, help="write a picture of a plane instead, at --drf")
+    parser.add_argument("--drf", type=int, default=20)
     parser.add_argument("--table", action="store_true", help="only print the table of the rows there are")
     arguments = parser.parse_args()
     arguments.rows.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.picture:
+        picture(_bench(arguments), arguments.picture, arguments.drf)
+        return
     if not arguments.table:
         run(arguments)
     print(table(read_rows(arguments.rows)))

@@ -29,7 +29,8 @@ def parity(shared_data):
         }
         networks[which] = from_state_dict(state).eval()
     with np.load(folder / "red_small.npz") as data:
-        return networks, {name: torch.from_numpy(data[name]) for name in data.files}
+        # one of the fixture's two sinograms: the networks look at each alone
+        return networks, {name: torch.from_numpy(data[name][: 1 if data[name].ndim == 4 else None]) for name in data}
 
 
 def test_the_schedules_are_the_published_ones(parity):
@@ -43,7 +44,7 @@ def test_the_schedules_are_the_published_ones(parity):
 @torch.inference_mode()
 def test_the_networks_say_what_the_reference_says(parity, which, t):
     networks, expected = parity
-    answer = networks["nn_" + which](expected["x_T"], torch.full((2,), t))
+    answer = networks["nn_" + which](expected["x_T"], torch.full((1,), t))
     assert torch.allclose(answer, expected[f"{which}_t{t}"], atol=1e-4)
 
 
@@ -59,7 +60,7 @@ def test_the_reverse_walk_is_the_published_one(parity):
 def test_the_forward_process_is_the_published_one_and_the_noise_free_bridge(parity):
     _, expected = parity
     x0, residual = expected["x_T"], 0.3 * expected["x_T"]
-    x_77 = degraded(x0, residual, alphas()[[77, 77]])
+    x_77 = degraded(x0, residual, alphas()[[77]])
     assert torch.allclose(x_77, expected["degrade_t77"], atol=1e-5)
     still = torch.zeros(())
     assert torch.allclose(x_77, diffused(x0, x0 + residual, float(alphas()[77]), still, still), atol=1e-6)

@@ -47,7 +47,7 @@ def data(tmp_path, monkeypatch):
 def red_arguments(data, out, stage, steps, pairs=None):
     return argparse.Namespace(
         out=str(out), data=str(data), stage=stage, steps=steps, pairs=pairs, cases=2, workers=1,
-        batch=4, width=4, rate=1e-2, every=max(2, steps // 2), seed=0,
+        batch=4, width=4, rate=2e-3, every=max(2, steps // 2), seed=0,
     )  # fmt: skip
 
 
