@@ -46,8 +46,8 @@ GRID = ImageGrid((PLANES, SIZE, SIZE), (VOXEL_MM, VOXEL_MM, VOXEL_MM))
 ITERATIONS, SUBSETS = 3, 11
 GAUSSIANS_MM = (3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20)
 METHODS = ("osem", "gaussian", "denoiser", "unet", "ren", "red", "counts")
-STEPS = (20, 10, 5, 1)  # of RED besides its 50, and of draws on the count bridge
-WALKS = tuple(f"{method} {steps}" for method in ("red", "draw") for steps in STEPS)
+STEPS = (20, 10, 5, 1)  # of REN and RED besides their 50, and of draws on the count bridge
+WALKS = tuple(f"{method} {steps}" for method in ("ren", "red", "draw") for steps in STEPS)
 LEAST_LESION_ML, LEAST_CONTRAST, BACKGROUND_ML = 0.5, 1.5, 4.0
 
 Method = Callable[[Sinogram, int], np.ndarray]
@@ -78,6 +78,7 @@ class Bench:
             self.walks["ren"] = partial(restored_by_red, ren=ren, dcn=None)
             self.walks["red"] = partial(restored_by_red, ren=ren, dcn=dcn)
             for steps in STEPS:
+                self.walks[f"ren {steps}"] = partial(restored_by_red, ren=ren, dcn=None, steps=steps)
                 self.walks[f"red {steps}"] = partial(restored_by_red, ren=ren, dcn=dcn, steps=steps)
         if counts is not None:
             card = find_model(counts)
@@ -266,8 +267,8 @@ def main() -> None:
     """Run what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=Path, default=Path("runs/red_quality.jsonl"), help="where rows are kept")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--walks", action="store_true", help="also RED and draws in fewer steps, realisation 0")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=(*METHODS, *WALKS))
+    parser.add_argument("--walks", action="store_true", help="also walks and draws in fewer steps, realisation 0")
     parser.add_argument("--red", type=Path, help="the folder of `petdiffusion train red`")
     parser.add_argument("--width", type=int, default=32, help="the width that RED was trained with")
     parser.add_argument("--counts", help="a model of the count bridge: its id, or the path of its card")
