@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import SimpleITK as sitk
@@ -15,9 +14,10 @@ from PETDiffusionLib.devices import choose_device
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.projection.choice import make_projector
 from PETDiffusionLib.projection.projector import Projector
-from PETDiffusionLib.reconstruction import BlurringProjector, Update, fbp, map_em, mlem, osem, rdp
+from PETDiffusionLib.reconstruction import BlurringProjector, fbp, map_em, mlem, osem, rdp
 from PETDiffusionLib.reconstruction.measurement import image_unit, read_measurement, warn_of_the_data
-from PETDiffusionLib.reconstruction.model import default_subsets
+from PETDiffusionLib.reconstruction.model import Callback, default_subsets
+from PETDiffusionLib.reconstruction.reporting import reporting
 from PETDiffusionLib.reconstruction.resolution import FWHM_TO_SIGMA
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
 from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
@@ -75,7 +75,7 @@ def reconstruct(
             projector = BlurringProjector(projector, psf_mm, grid.voxel_size_mm)
         first = None if start is None else torch.from_numpy(grid.from_image(start)).to(where)
         share = 1 if method == "mlem" else subsets or default_subsets(sinogram.geometry.views)
-        listen = _listener(progress, iterations, share, objectives)
+        listen = reporting(progress, iterations, share, objectives)
         values = _iterate(method, projector, sinogram, grid, iterations, share, beta, first, listen)
     array = values.cpu().numpy()
     if post_filter_mm > 0:
@@ -90,23 +90,6 @@ def reconstruct(
         "objective": [round(value, 3) for value in objectives],
     }
     return Reconstruction(grid.to_image(array), image_unit(sinogram), facts)
-
-
-def _listener(progress: Progress, iterations: int, subsets: int, objectives: list[float]) -> Callable[[Update], None]:
-    """Reports progress, and gathers in `objectives` each iteration's sum over the subsets as they were visited."""
-    updates = count(1)
-    progress("Reconstructing", 0.0)
-
-    def listen(update: Update) -> None:
-        if update.iteration < 0:
-            progress("Reconstructing", 0.0)
-            return
-        if update.iteration == len(objectives):
-            objectives.append(0.0)
-        objectives[update.iteration] += update.objective
-        progress("Reconstructing", next(updates) / (iterations * subsets))
-
-    return listen
 
 
 def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
@@ -134,7 +117,7 @@ def _iterate(
     subsets: int,
     beta: float,
     start: torch.Tensor | None,
-    callback: Callable[[Update], None],
+    callback: Callback,
 ) -> torch.Tensor:
     if method == "osem":
         return osem(projector, sinogram, iterations, subsets, start, callback)

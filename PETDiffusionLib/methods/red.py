@@ -24,6 +24,7 @@ from PETDiffusionLib.projection.choice import make_projector
 from PETDiffusionLib.reconstruction import osem
 from PETDiffusionLib.reconstruction.measurement import image_unit, read_measurement, warn_of_the_data
 from PETDiffusionLib.reconstruction.model import default_subsets
+from PETDiffusionLib.reconstruction.reporting import reporting
 from PETDiffusionLib.reconstruction.resolution import FWHM_TO_SIGMA
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
 from PETDiffusionLib.sinograms.interfile import write_interfile
@@ -136,11 +137,8 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
 
 def _reconstructed(restorer: Restorer, sinogram: Sinogram, options: dict[str, Any]) -> np.ndarray:
     """OSEM of a restored sinogram, [z, y, x]."""
-    restorer.progress("Reconstructing", 0.0)
     subsets = options["subsets"] or default_subsets(sinogram.geometry.views)
-    total = options["iterations"] * subsets
-    done = iter(range(1, total + 1))
-    report = lambda update: restorer.progress("Reconstructing", next(done) / total)  # noqa: E731
+    report = reporting(restorer.progress, options["iterations"], subsets, [])
     return osem(restorer.projector, sinogram, options["iterations"], subsets, callback=report).cpu().numpy()
 
 
