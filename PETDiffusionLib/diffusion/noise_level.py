@@ -1,4 +1,4 @@
-"""How noisy a PET volume is, from the volume alone: a smooth twin, one relative noise level, and a local noise scale.
+"""How noisy a PET volume is, from the volume alone: a smooth twin, a local noise scale, and one relative noise level.
 
 Everything is homogeneous in activity, so a denoiser built on these scales is exactly linear in it.
 """
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PETDiffusionLib.diffusion.tiling import padded_to_multiple
 
 SMOOTHING_SIGMA_MM = 6.0
+LOCAL_SIGMA_MM = 10.0  # of the window in which the noise is measured
 UPTAKE_FLOOR = 0.05  # of the mean uptake: where there is nearly no activity there is still noise
 LEAST_LEVEL = 0.02
 LARGEST_LEVEL = 1.5
@@ -28,23 +29,41 @@ class NoiseScale:
     level: torch.Tensor
 
 
-def noise_scale(volume: torch.Tensor, voxel_size_mm: float) -> NoiseScale:
-    """Measure `volume` [batch, 1, z, y, x] on cubic voxels: `scale` is the noise level times the local mean uptake.
+def noise_scale(
+    volume: torch.Tensor,
+    voxel_size_mm: float,
+    whole: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> NoiseScale:
+    """Measure `volume` [batch, 1, z, y, x] on cubic voxels.
 
-    `uptake` is the activity-weighted mean, sum y^2 / sum y of the smooth volume; `level` is the median of |y - smooth|
-    over the local uptake, in the voxels that hold at least a tenth of it, as a standard deviation.
+    `scale` is the root mean square of y - smooth in a Gaussian window of 10 mm, so it follows the noise from the warm
+    rim to the attenuated middle and into hot organs; it is at least 2 % of the local uptake. `uptake` is the
+    activity-weighted mean, sum y^2 / sum y of the smooth volume; `level` is the median of |y - smooth| over the local
+    uptake, in the voxels that hold at least a twentieth of it, as a standard deviation. Crops of a larger volume are
+    given the (uptake, level) [batch] of the `whole`.
     """
     smooth = smoothed(volume, SMOOTHING_SIGMA_MM / voxel_size_mm).clamp_min_(0)
+    uptake, level = whole or _whole_volume(volume, smooth)
+    mean_square = smoothed((volume - smooth).square_(), LOCAL_SIGMA_MM / voxel_size_mm).clamp_min_(0)
+    scale = torch.maximum(mean_square.sqrt_(), LEAST_LEVEL * local_uptake(smooth, uptake))
+    return NoiseScale(smooth, scale, uptake, level)
+
+
+def local_uptake(smooth: torch.Tensor, uptake: torch.Tensor) -> torch.Tensor:
+    """The smooth twin [batch, 1, z, y, x] over a floor of the mean `uptake` [batch]: nowhere zero."""
+    return smooth + (UPTAKE_FLOOR * uptake).clamp_min(1e-12)[:, None, None, None, None]
+
+
+def _whole_volume(volume: torch.Tensor, smooth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The uptake and the noise level of each volume: [batch] both."""
     uptake = smooth.square().sum((1, 2, 3, 4)) / smooth.sum((1, 2, 3, 4)).clamp_min(1e-12)
-    floor = (UPTAKE_FLOOR * uptake).clamp_min(1e-12)
-    local = smooth + floor[:, None, None, None, None]
+    relative = (volume - smooth).abs_() / local_uptake(smooth, uptake)
     levels = []
-    for one, near, mean in zip(volume, local, uptake, strict=True):
-        occupied = near > 0.1 * mean
-        ratio = ((one - near).abs() / near)[occupied][:: max(1, int(occupied.sum()) // 200_000)]
+    for deviation, near, mean in zip(relative, smooth, uptake, strict=True):
+        occupied = near > UPTAKE_FLOOR * mean
+        ratio = deviation[occupied][:: max(1, int(occupied.sum()) // 200_000)]
         levels.append(ratio.median() / 0.6745 if ratio.numel() else torch.zeros(()))
-    level = torch.stack(levels).to(volume).clamp(LEAST_LEVEL, LARGEST_LEVEL)
-    return NoiseScale(smooth, level[:, None, None, None, None] * local, uptake, level)
+    return uptake, torch.stack(levels).to(volume).clamp(LEAST_LEVEL, LARGEST_LEVEL)
 
 
 def smoothed(volume: torch.Tensor, sigma: float) -> torch.Tensor:

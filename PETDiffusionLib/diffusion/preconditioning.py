@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from PETDiffusionLib.diffusion.noise_level import NoiseScale
+from PETDiffusionLib.diffusion.noise_level import NoiseScale, local_uptake
 
 LOG_SD_RANGE = (-6.0, 2.0)
 
@@ -34,9 +34,11 @@ class ResidualDenoiser:
         batch = x_t.shape[0]
         alpha = torch.as_tensor(alpha, dtype=x_t.dtype, device=x_t.device).expand(batch)
         weight = alpha[:, None, None, None, None]
-        uptake = self.uptake.expand(batch)[:, None, None, None, None]
-        inputs = torch.cat([(x_t - y) / scale, (y - smooth) / scale, torch.asinh(smooth / uptake)], dim=1)
-        answer = self.network(inputs, alpha, self.level.log().expand(batch))
+        uptake = self.uptake.expand(batch)
+        local_level = torch.log(scale / local_uptake(smooth, uptake))
+        structure = torch.asinh(smooth / uptake[:, None, None, None, None])
+        inputs = [(x_t - y) / scale, (y - smooth) / scale, structure, local_level]
+        answer = self.network(torch.cat(inputs, dim=1), alpha, self.level.log().expand(batch))
         x0 = x_t - weight * scale * answer[:, :1]
         log_sd = answer[:, 1:2].clamp(*LOG_SD_RANGE)
         return torch.cat([x0, (scale * log_sd.exp()).square()], dim=1)

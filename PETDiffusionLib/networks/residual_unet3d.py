@@ -23,7 +23,7 @@ class ResidualUNet3D(nn.Module):
 
     def __init__(
         self,
-        in_channels: int = 3,
+        in_channels: int = 4,
         out_channels: int = 2,
         widths: tuple[int, int, int] = (32, 64, 112),
         blocks: tuple[int, int, int] = (1, 2, 3),

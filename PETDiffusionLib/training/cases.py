@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from PETDiffusionLib.simulation.acquisition import scan
 from PETDiffusionLib.simulation.bodies import BODY_LENGTH_MM, procedural_body
@@ -13,7 +15,7 @@ from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.scanners import random_scanner
 from PETDiffusionLib.simulation.shapes import random_shapes
 
-DOSES_PER_CASE = 3
+DOSES_PER_CASE = 4
 # Seeds of the three uses never meet: cases for tuning and testing count from elsewhere (see Testing/benchmarks).
 TRAINING_SEED, VALIDATION_SEED = 10_000, 900_000
 
@@ -76,11 +78,20 @@ def load_case(path: Path) -> Case:
         return Case(data["reference"].astype(np.float32), low_dose, tuple(float(v) for v in data["voxel_size_mm"]))
 
 
-def ensure_cases(folder: Path, seeds: range) -> list[Path]:
-    """Make the cases of `seeds` that `folder` lacks; returns all their paths in order."""
+def ensure_cases(folder: Path, seeds: range, workers: int = 1) -> list[Path]:
+    """Make the cases of `seeds` that `folder` lacks, in `workers` processes; returns all their paths in order."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"case_{seed:06d}.npz" for seed in seeds]
-    for seed, path in zip(seeds, paths, strict=True):
-        if not path.exists():
-            save_case(make_case(seed), path)
+    missing = [(seed, path) for seed, path in zip(seeds, paths, strict=True) if not path.exists()]
+    if workers == 1:
+        for seed, path in missing:
+            _make_and_save(seed, path)
+    elif missing:
+        # Spawned, not forked: torch's threads and a GPU in use do not survive a fork.
+        with get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
+            pool.starmap(_make_and_save, missing, chunksize=1)
     return paths
+
+
+def _make_and_save(seed: int, path: Path) -> None:
+    save_case(make_case(seed), path)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import copy
-import json
-import math
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import torch
@@ -18,57 +14,59 @@ from PETDiffusionLib.diffusion.noise_level import noise_scale
 from PETDiffusionLib.diffusion.preconditioning import ResidualDenoiser, make_condition
 from PETDiffusionLib.diffusion.residual import diffused
 from PETDiffusionLib.models import find_model, load_weights
+from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED, ensure_cases
-from PETDiffusionLib.training.crops import CropSource
-from PETDiffusionLib.training.export import export, training_facts
+from PETDiffusionLib.training.crops import Crops, CropSource
+from PETDiffusionLib.training.denoiser_card import denoiser_card
+from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
 
 VOXEL_SIZE_MM = 1.65
 KAPPA = 0.5  # the bridge's width in local noise scales
-ONE_STEP_SHARE = 0.75  # how often t = 1, where `fast` works
-EMA_DECAY = 0.998
+ONE_STEP_SHARE = 0.6  # how often t = 1, where `fast` works
+LEAST_GIVEN = 0.01  # of the uptake: a crop with less noise than that has nothing to teach
+UPTAKE_JITTER = 0.4  # standard deviation of the logarithm: what else is in the field of view is not known
 CROP = (48, 64, 64)
 VALIDATION_CASES, VALIDATION_CROPS = 16, 36
 
 
-def losses(
-    network: torch.nn.Module, pair: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Squared error of x_0 and negative log-likelihood of its stated variance, for crops [batch, 2, z, y, x].
+def losses(network: torch.nn.Module, crops: Crops, generator: torch.Generator) -> Losses:
+    """Squared error of x_0 and negative log-likelihood of its stated variance.
 
-    Errors are a share of the low dose's own, four fifths of it in SUV and one fifth relative to the local uptake. That
+    Errors are a share of the low dose's own, four fifths of it in SUV and one fifth relative to the local noise. That
     share shrinks with the noise n about as n^-0.9, and the weight n^0.9 makes a decibel worth the same at every dose.
     """
-    y, x0 = pair[:, :1], pair[:, 1:]
-    noise = noise_scale(y, VOXEL_SIZE_MM)
-    batch = len(pair)
-    alpha = torch.rand(batch, generator=generator).clamp_(0.02).to(y.device)
-    alpha[torch.rand(batch, generator=generator) < ONE_STEP_SHARE] = 1.0
-    eps = torch.randn(y.shape, generator=generator).to(y.device)
+    y, x0 = crops.pair[:, :1], crops.pair[:, 1:]
+    noise = noise_scale(y, VOXEL_SIZE_MM, (crops.uptake, crops.level))
+    drawn = partial(torch.rand, len(y), generator=generator, device=y.device)
+    alpha = torch.where(drawn() < ONE_STEP_SHARE, 1.0, drawn().clamp_(0.02))
+    eps = torch.randn(y.shape, generator=generator, device=y.device)
     x_t = diffused(x0, y, alpha[:, None, None, None, None], KAPPA * noise.scale, eps)
-    answer = ResidualDenoiser(network, noise.uptake, noise.level)(x_t, alpha, make_condition(y, noise))
+    jitter = UPTAKE_JITTER * torch.randn(len(y), generator=generator, device=y.device)
+    denoiser = ResidualDenoiser(network, noise.uptake * jitter.exp(), noise.level)
+    answer = denoiser(x_t, alpha, make_condition(y, noise))
     error, variance, given = answer[:, :1] - x0, answer[:, 1:], y - x0
-    share = 0.8 * _squared(error) / _squared(given) + 0.2 * _squared(error / noise.scale) / _squared(
-        given / noise.scale
-    )
-    amount = (_squared(given).sqrt() / noise.uptake).clamp(0.01, 2.0)
+    relative = _mean_square(error / noise.scale) / (_mean_square(given / noise.scale) + LEAST_GIVEN**2)
+    share = 0.8 * _mean_square(error) / (_mean_square(given) + (LEAST_GIVEN * noise.uptake) ** 2) + 0.2 * relative
+    amount = (_mean_square(given).sqrt() / noise.uptake).clamp(0.01, 2.0)
     occupied = noise.smooth > 0.05 * noise.uptake[:, None, None, None, None]
-    likelihood = 0.5 * error.detach().square() / variance + 0.5 * (variance / noise.scale.square()).log()
-    return (amount**0.9 * share).mean(), likelihood[occupied].mean()
+    surprise = 0.5 * error.detach().square() / variance + 0.5 * (variance / noise.scale.square()).log()
+    squared, likelihood = (amount**0.9 * share).mean(), (surprise * occupied).sum() / occupied.sum()
+    return {"loss": squared + 0.01 * likelihood, "squared": squared, "likelihood": likelihood}
 
 
-def _squared(values: torch.Tensor) -> torch.Tensor:
+def _mean_square(values: torch.Tensor) -> torch.Tensor:
     """The mean square of each volume of [batch, 1, z, y, x]: [batch]."""
-    return values.square().mean((1, 2, 3, 4)).clamp_min(1e-12)
+    return values.square().mean((1, 2, 3, 4))
 
 
 @torch.no_grad()
-def validate(network: torch.nn.Module, crops: torch.Tensor) -> dict[str, float]:
+def validate(crops: Crops, network: torch.nn.Module) -> dict[str, float]:
     """The mean gain in dB over the low dose and the coverage of +-1.96 sd, one step, by terciles of the noise level."""
     rows = []
-    for pair in crops.split(1):
+    for pair, uptake, level in zip(crops.pair.split(1), crops.uptake.split(1), crops.level.split(1), strict=True):
         y, x0 = pair[:, :1], pair[:, 1:]
-        noise = noise_scale(y, VOXEL_SIZE_MM)
+        noise = noise_scale(y, VOXEL_SIZE_MM, (uptake, level))
         answer = ResidualDenoiser(network, noise.uptake, noise.level)(y, 1.0, make_condition(y, noise))
         occupied = noise.smooth > 0.1 * noise.uptake
         before, error = (y - x0)[occupied], (answer[:, :1] - x0)[occupied]
@@ -78,122 +76,46 @@ def validate(network: torch.nn.Module, crops: torch.Tensor) -> dict[str, float]:
     rows.sort()
     thirds = np.array_split(np.asarray(rows), 3)
     report = {
-        f"gain_{name}_noise": float(part[:, 1].mean())
-        for name, part in zip(("low", "mid", "high"), thirds, strict=True)
+        f"gain_{name}_noise": float(t[:, 1].mean()) for name, t in zip(("low", "mid", "high"), thirds, strict=True)
     }
-    return report | {
-        "gain": float(np.mean([row[1] for row in rows])),
-        "coverage": float(np.mean([row[2] for row in rows])),
-    }
+    return report | {"gain": float(np.mean([r[1] for r in rows])), "coverage": float(np.mean([r[2] for r in rows]))}
 
 
-class Trainer:
-    """The state that a checkpoint holds, and one step of it."""
-
-    def __init__(self, arguments: argparse.Namespace, device: torch.device) -> None:
-        torch.manual_seed(arguments.seed)
-        self.arguments, self.device = arguments, device
-        network = ResidualUNet3D()
-        if arguments.start:
-            network.load_state_dict(load_weights(find_model(arguments.start)))
-        network = network.to(memory_format=torch.channels_last_3d).to(device)  # type: ignore[call-overload]
-        self.network, self.average = network, copy.deepcopy(network).eval()
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-4
-        )
-        self.step, self.seconds = 0, 0.0
-
-    def train_step(self, pair: torch.Tensor) -> tuple[float, float]:
-        """One optimiser step; returns the two losses."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, self.arguments.steps, self.arguments.rate)
-        generator = torch.Generator().manual_seed(self.arguments.seed * 1_000_003 + self.step)
-        squared, likelihood = losses(self.network, pair.to(self.device), generator)
-        self.optimiser.zero_grad(set_to_none=True)
-        (squared + 0.01 * likelihood).backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
-        self.step += 1
-        decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
-        return float(squared.detach()), float(likelihood.detach())
-
-    def save(self, path: Path) -> None:
-        """Write the checkpoint whole or not at all."""
-        temporary = path.with_suffix(".partial")
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-        }
-        torch.save(state, temporary)
-        temporary.replace(path)
-
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.seconds = state["step"], state["seconds"]
-
-
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """A hundred steps up, then a cosine down to a hundredth."""
-    warm = min(1.0, (step + 1) / 100)
-    return peak * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
-
-
-def train(arguments: argparse.Namespace) -> Trainer:
+def train(arguments: argparse.Namespace) -> TrainingLoop[Crops]:
     """Make what cases are missing, go on from the last checkpoint if there is one, and train to the last step."""
     folder = Path(arguments.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = Path(arguments.data or folder / "cases")
-    source = _crops(data, TRAINING_SEED, arguments.cases)
-    validation = _crops(data, VALIDATION_SEED, VALIDATION_CASES).batch(VALIDATION_CROPS, np.random.default_rng(0))
-    trainer = Trainer(arguments, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    checkpoint = folder / "checkpoint.pt"
-    if checkpoint.exists():
-        trainer.load(checkpoint)
-    with open(folder / "curve.jsonl", "a", encoding="ascii") as curve:
-        _run_steps(trainer, source, validation, checkpoint, curve)
-    facts = training_facts(arguments, trainer.step, source)
-    export(trainer.average.state_dict(), folder / "model", facts, KAPPA, VOXEL_SIZE_MM)
-    return trainer
+    source = _crops(data, TRAINING_SEED, arguments.cases, arguments.workers, device)
+    validation = _crops(data, VALIDATION_SEED, VALIDATION_CASES, arguments.workers, device)
+    torch.manual_seed(arguments.seed)
+    network = ResidualUNet3D()
+    if arguments.start:
+        network.load_state_dict(load_weights(find_model(arguments.start)))
+    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    plan = Plan(arguments.steps, arguments.rate, arguments.every, arguments.seed)
+    loop = TrainingLoop[Crops](network, folder, plan, device)
+    loop.run(
+        lambda step: source.batch(arguments.batch, np.random.default_rng([arguments.seed, step])),
+        losses,
+        partial(validate, validation.batch(VALIDATION_CROPS, np.random.default_rng(0))),
+    )
+    card = denoiser_card(arguments, loop.step, source, KAPPA, VOXEL_SIZE_MM)
+    write_model(folder / "model", loop.average.state_dict(), card)
+    return loop
 
 
-def _crops(folder: Path, first_seed: int, count: int) -> CropSource:
-    return CropSource(ensure_cases(folder, range(first_seed, first_seed + count)), CROP, VOXEL_SIZE_MM)
-
-
-def _run_steps(trainer: Trainer, source: CropSource, validation: torch.Tensor, checkpoint: Path, curve: TextIO) -> None:
-    arguments = trainer.arguments
-    recent: list[tuple[float, float]] = []
-    while trainer.step < arguments.steps:
-        started = time.perf_counter()
-        pair = source.batch(arguments.batch, np.random.default_rng([arguments.seed, trainer.step]))
-        recent.append(trainer.train_step(pair))
-        trainer.seconds += time.perf_counter() - started
-        if trainer.step % arguments.every == 0 or trainer.step == arguments.steps:
-            squared, likelihood = np.mean(recent, axis=0)
-            recent.clear()
-            row = {"step": trainer.step, "seconds": round(trainer.seconds, 1), "squared": float(squared)}
-            row |= {"likelihood": float(likelihood)} | validate(trainer.average, validation.to(trainer.device))
-            curve.write(json.dumps(row) + "\n")
-            curve.flush()
-            print(json.dumps(row), flush=True)
-            trainer.save(checkpoint)
+def _crops(folder: Path, first_seed: int, count: int, workers: int, device: torch.device) -> CropSource:
+    paths = ensure_cases(folder, range(first_seed, first_seed + count), workers)
+    return CropSource(paths, CROP, VOXEL_SIZE_MM, device)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train denoiser`."""
     parser.add_argument("out", help="folder of the checkpoint, the curve and the simulated cases")
     parser.add_argument("--data", help="folder of the cases, made where missing (default: OUT/cases)")
-    parser.add_argument("--cases", type=int, default=170, help="phantoms to train on, three doses each")
+    parser.add_argument("--cases", type=int, default=170, help="phantoms to train on, four doses each")
+    parser.add_argument("--workers", type=int, default=1, help="processes that simulate cases")
     parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rate", type=float, default=1e-3, help="the highest learning rate")

@@ -4,7 +4,7 @@ import torch
 
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D, depth_to_space, space_to_depth
 
-SMALL = {"widths": (8, 8, 8), "blocks": (1, 1, 1)}
+SMALL = {"in_channels": 3, "widths": (8, 8, 8), "blocks": (1, 1, 1)}
 
 
 def test_space_to_depth_and_back():

@@ -1,0 +1,48 @@
+"""What the bundled denoiser's card says: what it is, and how it was trained."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from typing import Any
+
+import torch
+
+from PETDiffusionLib.training.crops import CropSource
+
+
+def denoiser_card(
+    arguments: argparse.Namespace, steps: int, source: CropSource, kappa: float, voxel_size_mm: float
+) -> dict[str, Any]:
+    """The card's own fields for a denoiser trained for `steps` on `source`."""
+    return {
+        "id": "petdiffusion-denoiser",
+        "version": "2.0.0",
+        "task": "denoise",
+        "title": "PETDiffusion denoiser (residual diffusion, simulated multi-tracer PET)",
+        "architecture": {"name": "residual_unet3d", "arguments": {}, "kappa": kappa},
+        "input": {"unit": "suvbw", "scale": 1.0, "voxel_size_mm": [voxel_size_mm] * 3},
+        "training": _training_facts(arguments, steps, source),
+        "figures": {},
+        "citation": "PETDiffusion contributors: PETDiffusion denoiser, trained on simulated PET.",
+    }
+
+
+def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSource) -> dict[str, Any]:
+    """Data, command, seed, steps, and the voxel sizes and noise levels that were seen."""
+    levels = torch.cat([case.level for case in source.cases])
+    sizes = [size for case in source.cases for size in case.voxel_size_mm]
+    command = f"petdiffusion train denoiser OUT --cases {arguments.cases} --steps {arguments.steps}"
+    command += f" --start {arguments.start}" if arguments.start else ""
+    return {
+        "tracers": ["FDG-like", "DOTATATE-like", "amyloid-negative-like", "random uptake"],
+        "dose_range": [0.008, 1.2],
+        "data": f"{arguments.cases} simulated phantoms (procedural bodies, heads, random shapes), four doses each, "
+        "on random scanners; targets are the same reconstructions of noise-free data",
+        "command": f"{command} --batch {arguments.batch} --rate {arguments.rate:g} --seed {arguments.seed}",
+        "seed": arguments.seed,
+        "steps": steps,
+        "date": datetime.date.today().isoformat(),
+        "voxel_size_range_mm": [round(min(sizes), 2), round(max(sizes), 2)],
+        "noise_level_range": [round(float(levels.min()), 3), round(float(levels.max()), 3)],
+    }
