@@ -46,7 +46,7 @@ def make_projector(
         )
         obstacle = cylinder.obstacle()
         if obstacle is None:
-            return _reported(cylinder, "cylinder", "planes share their in-plane lines")
+            return _reported(cylinder, "planes share their in-plane lines")
         if backend == "cylinder":
             raise PETDiffusionError("no-backend", f"The cylinder's projector cannot serve this image: {obstacle}.")
     else:
@@ -54,11 +54,10 @@ def make_projector(
     start, end = (torch.from_numpy(points.astype(np.float32)).to(device) for points in geometry.end_points_mm())
     if backend == "parallelproj" or (backend == "auto" and installed()):
         compiled = ParallelprojProjector(start, end, image_shape, image_origin_mm, voxel_size_mm, geometry.tof)
-        return _reported(compiled, f"parallelproj {compiled.version}", obstacle)
-    lines = LineProjector(start, end, image_shape, image_origin_mm, voxel_size_mm, geometry.tof)
-    return _reported(lines, "line by line", obstacle)
+        return _reported(compiled, obstacle)
+    return _reported(LineProjector(start, end, image_shape, image_origin_mm, voxel_size_mm, geometry.tof), obstacle)
 
 
-def _reported(projector: Projector, name: str, reason: str) -> Projector:
-    _log.info("projector: %s (%s), on %s", name, reason, projector.device)
+def _reported(projector: Projector, reason: str) -> Projector:
+    _log.info("projector: %s (%s), on %s", projector.name, reason, projector.device)
     return projector

@@ -1,7 +1,7 @@
 """parallelproj's compiled projectors where they can be imported: from conda-forge, on a CPU or with CUDA.
 
 Version 2 (`parallelproj_core`) is preferred. Version 1 extends the image by one voxel at its faces where version 2 and
-the project's own projectors end at them, so a projector keeps to one version on both sides.
+the project's own projectors end at them, and loses the tails of TOF, so a projector keeps to one version on both sides.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.projection.lines import LineProjector
-from PETDiffusionLib.projection.tof import TRUNCATION_SIGMAS
 
 
 @lru_cache(maxsize=1)
@@ -44,7 +43,7 @@ class ParallelprojProjector(LineProjector):
                 "It comes from conda-forge: mamba install -c conda-forge parallelproj.",
             )
         self._module, self._is_v2 = module, module.__name__ == "parallelproj_core"
-        self.version = str(getattr(module, "__version__", "2" if self._is_v2 else "1"))
+        self.name = f"parallelproj {getattr(module, '__version__', 2 if self._is_v2 else 1)}"
         # Axes in the order of the image's, [z, y, x], so that images pass as they are.
         self._ends = [points.flip(-1).reshape(-1, 3).contiguous() for points in (self._start, self._end)]
         self._grid = [torch.tensor(v[::-1], device=self.device) for v in (self._origin, self._voxel)]
@@ -86,5 +85,5 @@ class ParallelprojProjector(LineProjector):
             return ()
         sigma, offset = torch.tensor([self.tof.sigma_mm], device=self.device), torch.zeros(1, device=self.device)
         if self._is_v2:
-            return (self.tof.bin_width_mm, sigma, offset, self.tof.bins, TRUNCATION_SIGMAS)
-        return (self.tof.bin_width_mm, sigma, offset, TRUNCATION_SIGMAS, self.tof.bins)
+            return (self.tof.bin_width_mm, sigma, offset, self.tof.bins, self.tof.truncation_sigmas)
+        return (self.tof.bin_width_mm, sigma, offset, self.tof.truncation_sigmas, self.tof.bins)

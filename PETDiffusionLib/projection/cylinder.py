@@ -34,6 +34,8 @@ class CylinderProjector(Projector):
     LineProjector. Data are [plane, view, tangential(, tof)]. The matrices are made on first use.
     """
 
+    name = "cylinder"
+
     def __init__(
         self,
         start_mm: np.ndarray,
@@ -67,17 +69,23 @@ class CylinderProjector(Projector):
         in_plane = np.abs(self._end - self._start).max(axis=-1).min()
         if max(group.tilt for group in self._runs[False]) * self._voxel[2] > in_plane:
             return "lines run mostly along the axis"
-        needed = self._matrix_bytes()
+        needed = self._expected_bytes()
         if needed > MATRIX_BYTES[self.device.type]:
             return f"its matrices would take {needed / 1e9:.0f} GB"
         return None
 
-    def _matrix_bytes(self) -> float:
+    def _expected_bytes(self) -> float:
         """About how much memory the matrices of all views take: index and value, in both orders."""
         rows = sum(len(block.start_mm) for block in self._blocks())
         slices = sum(2 if group.tilt or group.offset else 1 for group in self._runs[False])
         bins = 1.0 if self.tof is None else min(self.tof.bins, tof_reach(self.tof) * 2 + 2)
         return rows * max(self._grid.shape) * 2 * slices * bins * 2 * 8
+
+    @property
+    def matrix_bytes(self) -> int:
+        """The memory that the matrices take, in both orders."""
+        products = {id(product): product for served in self._products.values() for product, _ in served}
+        return sum(product.matrix.bytes for product in products.values())
 
     def _set_views(self, views: torch.Tensor) -> None:
         bins = () if self.tof is None else (self.tof.bins,)
@@ -87,6 +95,7 @@ class CylinderProjector(Projector):
     def over_views(self, views: torch.Tensor) -> CylinderProjector:
         part = copy(self)
         part.__dict__.pop("_products", None)
+        part.subset_count = 1
         part._start, part._end = self._start[views.numpy()], self._end[views.numpy()]
         part._set_views(self.views[views])
         return part
@@ -99,7 +108,10 @@ class CylinderProjector(Projector):
             for product, use in products:
                 runs = self._runs[fold.reversed_][product.group]
                 for planes, values in product.plane_sums(columns, runs, self._window):
-                    data[use.lines, :, planes] += use.lines_of(self._directed(values, fold))
+                    values = use.lines_of(self._directed(values, fold))
+                    if product.corrects:
+                        values = values + data[use.lines, :, planes]
+                    data[use.lines, :, planes] = values
         return data.permute(2, 0, 1).reshape(self.data_shape)
 
     def adjoint(self, data: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,8 @@ class LineProjector(Projector):
     have the lines' leading shape, with TOF bins behind where `tof` is given. The device is that of `start_mm`.
     """
 
+    name = "line by line"
+
     def __init__(
         self,
         start_mm: torch.Tensor | np.ndarray,

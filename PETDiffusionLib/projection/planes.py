@@ -6,14 +6,16 @@ and applied to all planes, and to all noise realisations, as columns of one spar
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sparse
 import torch
+
+from PETDiffusionLib.projection.in_plane import samples_along_y
+from PETDiffusionLib.projection.sparse import SparseMatrix
+from PETDiffusionLib.projection.symmetry import Grid
 
 
 @dataclass(frozen=True)
@@ -34,28 +36,21 @@ def joseph_matrix(geometry: PlaneGeometry, views: np.ndarray) -> sparse.csr_matr
     bin s is the set of points with x cos(phi) + y sin(phi) = s.
     """
     size, bins = geometry.size, geometry.bins
-    offset_mm = (np.arange(bins) - (bins - 1) / 2) * geometry.bin_mm
-    steps = (np.arange(size) - (size - 1) / 2) * geometry.voxel_mm
-    rows, columns, values = [], [], []
-    for row_view, view in enumerate(views):
-        cosine, sine = np.cos(np.pi * view / geometry.views), np.sin(np.pi * view / geometry.views)
-        along_y = abs(cosine) >= abs(sine)  # the principal axis: the one the line runs along
-        major, minor = (cosine, sine) if along_y else (sine, cosine)
-        crossing_mm = (offset_mm[:, None] - steps[None, :] * minor) / major  # [bins, size]
-        position = crossing_mm / geometry.voxel_mm + (size - 1) / 2
-        left = np.floor(position).astype(np.int64)
-        fraction = position - left
-        inside = (position >= -0.5) & (position <= size - 0.5)
-        for shift, weight in ((0, 1 - fraction), (1, fraction)):
-            keep = inside & (left + shift >= 0) & (left + shift < size)
-            bin_index, step_index = np.nonzero(keep)
-            minor_index = (left + shift)[keep]
-            pixel = step_index * size + minor_index if along_y else minor_index * size + step_index
-            rows.append((row_view * bins + bin_index).astype(np.int32))
-            columns.append(pixel.astype(np.int32))
-            values.append((weight[keep] * geometry.voxel_mm / abs(major)).astype(np.float32))
-    shape = (len(views) * bins, size * size)
-    return sparse.csr_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=shape)
+    phi = np.repeat(np.pi * np.asarray(views) / geometry.views, bins)
+    offset_mm = np.tile((np.arange(bins) - (bins - 1) / 2) * geometry.bin_mm, len(views))
+    cosine, sine = np.cos(phi), np.sin(phi)
+    along_x = abs(cosine) < abs(sine)  # the samples are along y: these lines change x for y
+    foot = offset_mm * np.stack([np.where(along_x, sine, cosine), np.where(along_x, cosine, sine)])
+    along = np.stack([np.where(along_x, cosine, sine), np.where(along_x, sine, cosine)])
+    along = np.stack([-along[0], along[1]]) * np.sign(along[1])
+    half_mm = 2 * size * geometry.voxel_mm  # beyond the corners
+    grid = Grid((size, size), (geometry.voxel_mm, geometry.voxel_mm), (0.0, 0.0))
+    samples = samples_along_y((foot - half_mm * along).T, (foot + half_mm * along).T, grid)
+    row, column = np.divmod(samples.pixel, size)
+    pixel = np.where(along_x[samples.line], column * size + row, samples.pixel)
+    values = samples.weight * (samples.length_mm * samples.spacing)[samples.line]
+    indices = (samples.line.astype(np.int32), pixel.astype(np.int32))
+    return sparse.csr_matrix((values.astype(np.float32), indices), shape=(len(phi), size * size))
 
 
 class PlaneProjector:
@@ -67,35 +62,17 @@ class PlaneProjector:
 
     def __init__(self, geometry: PlaneGeometry, views: np.ndarray, device: str | torch.device = "cpu") -> None:
         self.views, self.device = views, torch.device(device)
-        matrix = joseph_matrix(geometry, views)
-        self._forward = _multiplier(matrix, self.device)
-        self._adjoint = _multiplier(matrix.T.tocsr(), self.device)
+        self._matrix = SparseMatrix(joseph_matrix(geometry, views), self.device)
         self.image_shape = (geometry.size * geometry.size,)
         self.data_shape = (len(views) * geometry.bins,)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Line integrals in mm times the image's unit."""
-        return self._forward(image)
+        return self._matrix.multiply(image)
 
     def adjoint(self, data: torch.Tensor) -> torch.Tensor:
         """The transpose of `forward`."""
-        return self._adjoint(data)
-
-
-def _multiplier(matrix: sparse.csr_matrix, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Sparse times dense: torch's on a GPU and where MKL is beneath it (two to four times faster), else scipy's."""
-    if device.type == "cpu" and not torch.backends.mkl.is_available():
-        return lambda columns: torch.from_numpy(matrix @ columns.numpy())
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse ")
-        tensor = torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr),
-            torch.from_numpy(matrix.indices),
-            torch.from_numpy(matrix.data),
-            matrix.shape,
-            device=device,
-        )
-    return lambda columns: tensor @ columns.contiguous()
+        return self._matrix.multiply_transposed(data)
 
 
 @lru_cache(maxsize=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -48,11 +49,12 @@ class Product:
     rows: int
     shifts: range
     uses: list[Use]
+    corrects: ClassVar[bool] = False  # whether its values are added to those of another product
 
     def plane_sums(
         self, columns: torch.Tensor, runs: list[Run], window: Window
     ) -> Iterator[tuple[slice, torch.Tensor]]:
-        """For the folded image's `columns` [pixel, slice]: planes, and the values [row, bin, plane] to add to them."""
+        """For the folded image's `columns` [pixel, slice]: planes, and their values [row, bin, plane]."""
         shifted = self.matrix.multiply(columns).reshape(self.rows, len(self.shifts), -1, window.slices)
         for run in runs:
             yield run.planes, run.diagonals(shifted, self.shifts.start, window.start).sum(1)
@@ -76,6 +78,7 @@ class BeyondImage(Product):
     """
 
     side: int
+    corrects = True
 
     def plane_sums(
         self, columns: torch.Tensor, runs: list[Run], window: Window

@@ -15,6 +15,7 @@ class Projector(ABC):
     float32 and live on `device`. Values are line integrals: mm times the image's unit.
     """
 
+    name: str
     image_shape: tuple[int, int, int]
     data_shape: tuple[int, ...]
     views: torch.Tensor  # which views of the whole data this projector has, in their order: data[:, views]

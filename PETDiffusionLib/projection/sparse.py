@@ -19,6 +19,7 @@ class SparseMatrix:
     def __init__(self, matrix: sparse.csr_matrix, device: torch.device) -> None:
         self.shape = matrix.shape
         self._by_scipy = device.type == "cpu" and not torch.backends.mkl.is_available()
+        self.bytes = 2 * 8 * matrix.nnz  # value and index, in both orders
         self._matrix: Any = matrix
         self._transposed: Any = matrix.T.tocsr()
         if not self._by_scipy:
@@ -26,15 +27,22 @@ class SparseMatrix:
 
     def multiply(self, columns: torch.Tensor) -> torch.Tensor:
         """`matrix @ columns`."""
-        if self._by_scipy:
-            return torch.from_numpy(self._matrix @ columns.numpy())
-        return self._matrix @ columns.contiguous()
+        return self._product(self._matrix, columns)
+
+    def multiply_transposed(self, columns: torch.Tensor) -> torch.Tensor:
+        """`matrix.T @ columns`."""
+        return self._product(self._transposed, columns)
 
     def add_transposed(self, total: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """`total += matrix.T @ columns`, in place."""
         if self._by_scipy:
-            return total.add_(torch.from_numpy(self._transposed @ columns.numpy()))
+            return total.add_(self.multiply_transposed(columns))
         return torch.addmm(total, self._transposed, columns.contiguous(), out=total)
+
+    def _product(self, matrix: Any, columns: torch.Tensor) -> torch.Tensor:
+        if self._by_scipy:
+            return torch.from_numpy(matrix @ columns.numpy())
+        return matrix @ columns.contiguous()
 
 
 def _as_tensor(matrix: sparse.csr_matrix, device: torch.device) -> torch.Tensor:

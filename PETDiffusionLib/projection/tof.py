@@ -8,18 +8,16 @@ import torch
 
 from PETDiffusionLib.sinograms.geometry import TimeOfFlight
 
-TRUNCATION_SIGMAS = 3.0
-
 
 def tof_reach(tof: TimeOfFlight) -> float:
     """How many bins away a sample is still seen."""
-    return TRUNCATION_SIGMAS * tof.sigma_mm / tof.bin_width_mm
+    return tof.truncation_sigmas * tof.sigma_mm / tof.bin_width_mm
 
 
 def tof_weights(distance_mm: torch.Tensor, tof: TimeOfFlight) -> torch.Tensor:
     """The share of every TOF bin in a sample `distance_mm` from its line's middle towards its end: [..., bins].
 
-    A Gaussian integrated over the bins, cut off at whole bins beyond three sigmas and normalised to a sum of one over
+    A Gaussian integrated over the bins, cut off at whole bins beyond the truncation and normalised to a sum of one over
     them, inside the measured bins or not; this is parallelproj's kernel.
     """
     position = distance_mm / tof.bin_width_mm + (tof.bins - 1) / 2  # in bins
