@@ -24,7 +24,7 @@ from PETDiffusionLib.projection.symmetry import Block, Fold, Grid, folded_blocks
 from PETDiffusionLib.projection.tof import tof_reach
 from PETDiffusionLib.sinograms.geometry import TimeOfFlight
 
-MATRIX_BYTES = {"cpu": 4e9, "cuda": 2.4e10}
+MATRIX_BYTES = {"cpu": 6e9, "cuda": 2.4e10}  # beyond it, other projectors serve
 
 
 class CylinderProjector(Projector):
