@@ -1,12 +1,13 @@
-"""The count bridge: RED's process with the noise that counts have, so that every state is a scan of a higher dose.
+"""The count bridge: dose reduction itself as the diffusion, with the noise that counts have.
 
-x_t = x_0 + alpha (y - x_0) + sqrt(lambda alpha (1 - alpha)) eps between prompts y and their expectation x_0 = lambda is
-the residual-plus-noise process (`residual`) with kappa u = sqrt(lambda). As y has the variance lambda, x_t has alpha
-lambda: what a scan of 1 / alpha times the dose would show. Walking from alpha = 1 to 0 is counting on. And x_t says of
-x_0 all that y says: Cov(y - x_t, x_t - x_0) = 0, so one network that knows all doses serves one step and many.
+RED lets the residual between low and full dose diffuse without noise. Here a state is a scan: the counts N_d at dose
+d, where the measured prompts are dose 1. Going down in dose is binomial thinning, N_d | N_d' ~ Binomial(N_d', d / d'),
+exact for Poisson counts. Going up is counting on: N_d' = N_d + Poisson((d' - d) E[lambda | N_d]), exact in the limit of
+small steps, as the chance of the next count is the expectation given those so far. So one network, which estimates the
+expectation of a scan of any dose, is the posterior mean in one step and draws from the posterior in many.
 
-What the network sees is in units of this noise, about the forward projection of a quick filtered reconstruction: that
-is where the sinogram's consistency comes in, which no convolution could reach across a sinogram.
+What the network sees is in units of the scan's own noise, about the forward projection of a quick filtered
+reconstruction: that brings in the consistency of sinograms, which no convolution could reach across.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def blurred(image: torch.Tensor, fwhm_mm: float, voxel_size_mm: Sequence[float])
 
 
 def make_condition(sinogram: Sinogram, twins: Sequence[torch.Tensor]) -> torch.Tensor:
-    """What the denoiser knows besides x_t: [5, plane, view, tangential].
+    """What the denoiser knows besides the prompts: [5, plane, view, tangential].
 
     `twins` are line integrals of the image at TWIN_FWHMS_MM; the condition holds their three expectations in counts,
     the share of trues in the coarsest, and the logarithm of the multiplicative term over its maximum.
@@ -58,26 +59,22 @@ def make_condition(sinogram: Sinogram, twins: Sequence[torch.Tensor]) -> torch.T
 
 
 class CountDenoiser:
-    """The denoiser of `network`: `x_0 = denoiser(x_t, alpha, condition)`, [batch, channel, plane, view, tangential].
+    """The denoiser of `network`: `expectation = denoiser(prompts, 1, condition)`, [batch, channel, plane, view, bin].
 
-    The network answers in units of x_t's own noise; its answer corrects a mixture of x_t and the fine twin that trusts
-    the state the more the higher its dose. An untrained network says what filtered reconstruction says.
+    The network answers in units of the prompts' own noise, and its answer corrects the fine twin: an untrained network
+    says what filtered reconstruction says. The dose is in the counts, so the denoiser's time says nothing.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
 
-    def __call__(self, x_t: torch.Tensor, alpha: torch.Tensor | float, condition: torch.Tensor) -> torch.Tensor:
+    def __call__(self, prompts: torch.Tensor, time: torch.Tensor | float, condition: torch.Tensor) -> torch.Tensor:
         fine, middle, coarse, share, log_factors = condition.chunk(5, dim=1)
-        batch = len(x_t)
-        alpha = torch.as_tensor(alpha, dtype=x_t.dtype, device=x_t.device).expand(batch)
-        weight = alpha[:, None, None, None, None]
-        noise = (weight * middle).sqrt()
-        bands = [x_t - fine, fine - middle, middle - coarse]
-        inputs = [torch.asinh(band / noise) for band in bands] + [(middle / weight).log() / 4, share, log_factors / 4]
-        level = (middle.mean((1, 2, 3, 4)) / alpha).log()
-        answer = self.network(torch.cat(inputs, dim=1), alpha, level)
-        return torch.lerp(x_t, fine, weight) + noise * answer
+        noise = middle.sqrt()
+        bands = torch.cat([prompts - fine, fine - middle, middle - coarse], dim=1) / noise
+        inputs = torch.cat([bands, middle.log() / 4, share, log_factors / 4], dim=1)
+        level = middle.mean((1, 2, 3, 4)).log()
+        return fine + noise * self.network(inputs, torch.ones_like(level), level)
 
 
 def padded(volume: torch.Tensor, opposite: torch.Tensor, multiple: int = 8, views: int = 8) -> torch.Tensor:

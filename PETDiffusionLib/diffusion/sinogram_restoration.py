@@ -7,7 +7,8 @@ is reconstructed quantitatively by the algorithm that would have reconstructed t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import torch
@@ -23,7 +24,6 @@ from PETDiffusionLib.diffusion.count_bridge import (
     unpadded,
 )
 from PETDiffusionLib.diffusion.red import Network, Normalisation, reverse
-from PETDiffusionLib.diffusion.residual import sample, uniform_times
 from PETDiffusionLib.diffusion.tiling import plan_windows, tiled
 from PETDiffusionLib.projection.projector import Projector
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry
@@ -51,47 +51,60 @@ def restored_by_red(
 
 
 class CountRestoration:
-    """One sinogram on the count bridge: what is shared by its posterior mean and its draws.
+    """One sinogram on the count bridge: its posterior mean, and draws from the posterior.
 
     `voxel_size_mm` (x, y, z) are those of the projector's images. Every segment is a volume of its own.
     """
 
-    @torch.inference_mode()
     def __init__(
         self, sinogram: Sinogram, projector: Projector, voxel_size_mm: Sequence[float], network: nn.Module
     ) -> None:
-        self.sinogram, self.network = sinogram, network
-        image = quick_image(projector, sinogram)
-        twins = [projector.forward(blurred(image, fwhm, voxel_size_mm)) for fwhm in TWIN_FWHMS_MM]
-        self.condition = make_condition(sinogram, twins)
+        self.sinogram, self.projector, self.voxel_size_mm = sinogram, projector, voxel_size_mm
+        self.denoiser = CountDenoiser(network)
 
     def mean(self, callback: Callback | None = None) -> torch.Tensor:
         """The posterior mean of the expectation, in one step: [plane, view, tangential]."""
-        return self._restored(1, _no_noise, callback)
+        return self._expectation(self.sinogram, callback)
 
     def draw(self, steps: int, seed: int, callback: Callback | None = None) -> torch.Tensor:
-        """One draw of the expectation from its posterior, in `steps` steps; the same for the same seed."""
-        return self._restored(steps, partial(_noise, seed), callback)
+        """One draw of the expectation from its posterior; the same for the same seed.
+
+        Every step but the last counts on until the dose is twice as high; the last says what is then expected.
+        """
+        rng = np.random.default_rng([seed, 9])
+        scan, dose = self.sinogram, 1.0
+        for step in range(steps - 1):
+            expected = self._expectation(scan, _part_of(callback, step, steps))
+            further = torch.from_numpy(rng.poisson(expected.cpu().numpy()).astype(np.float32)).to(expected)
+            scan, dose = _with_as_much_again(scan, further), 2 * dose
+        return self._expectation(scan, _part_of(callback, steps - 1, steps)) / dose
 
     @torch.inference_mode()
-    def _restored(
-        self, steps: int, noise: Callable[[torch.Size, int], torch.Tensor], callback: Callback | None
-    ) -> torch.Tensor:
-        prompts, geometry = self.sinogram.prompts, self.sinogram.geometry
-        restored = torch.empty_like(prompts)
-        segments = list(_segments(geometry))
+    def condition(self, scan: Sinogram) -> torch.Tensor:
+        """What the denoiser knows of a scan: [5, plane, view, tangential]."""
+        image = quick_image(self.projector, scan)
+        twins = [self.projector.forward(blurred(image, fwhm, self.voxel_size_mm)) for fwhm in TWIN_FWHMS_MM]
+        return make_condition(scan, twins)
+
+    @torch.inference_mode()
+    def _expectation(self, scan: Sinogram, callback: Callback | None) -> torch.Tensor:
+        condition, restored = self.condition(scan), torch.empty_like(scan.prompts)
+        segments = list(_segments(scan.geometry))
         for number, (planes, opposite) in enumerate(segments):
-            y, condition = (
-                padded(data[:, planes][None], data[:, opposite][None]) for data in (prompts[None], self.condition)
+            prompts, known = (
+                padded(data[:, planes][None], data[:, opposite][None]) for data in (scan.prompts[None], condition)
             )
-            occupied = (condition[0, 3] > LEAST_SHARE).cpu().numpy()
-            boxes = plan_windows(occupied, WINDOW, OVERLAP)
-            tick = _ticker(callback, max(1, len(boxes)) * steps, number, len(segments))
-            denoiser = tiled(CountDenoiser(self.network), boxes, OVERLAP, _fine_twin, tick)
-            eps = lambda step, shape=y.shape, number=number: noise(shape, 1000 * number + step).to(prompts)  # noqa: E731
-            estimate = sample(denoiser, y, condition, uniform_times(steps), condition[:, 1:2].sqrt(), eps)
-            restored[planes] = unpadded(estimate, prompts[planes].shape)[0, 0]
-        return _with_the_counts_of(self.sinogram, restored)
+            boxes = plan_windows((known[0, 3] > LEAST_SHARE).cpu().numpy(), WINDOW, OVERLAP)
+            tick = _ticker(_part_of(callback, number, len(segments)), max(1, len(boxes)))
+            estimate = tiled(self.denoiser, boxes, OVERLAP, _fine_twin, tick)(prompts, 1.0, known)
+            restored[planes] = unpadded(estimate, restored[planes].shape)[0, 0]
+        return _with_the_counts_of(scan, restored)
+
+
+def _with_as_much_again(scan: Sinogram, further: torch.Tensor) -> Sinogram:
+    """The scan and `further` counts of another one as long."""
+    doubled = [None if term is None else 2 * term for term in (scan.multiplicative, scan.additive)]
+    return replace(scan, prompts=scan.prompts + further, multiplicative=doubled[0], additive=doubled[1])
 
 
 def _segments(geometry: ScannerGeometry) -> Iterator[tuple[slice, slice]]:
@@ -104,7 +117,7 @@ def _segments(geometry: ScannerGeometry) -> Iterator[tuple[slice, slice]]:
         yield planes, slices[tilts.index(-tilt)] if -tilt in tilts else planes
 
 
-def _fine_twin(x_t: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+def _fine_twin(prompts: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
     """Where there is hardly any activity the filtered reconstruction is good enough."""
     return condition[:, :1]
 
@@ -119,24 +132,12 @@ def _with_the_counts_of(sinogram: Sinogram, restored: torch.Tensor) -> torch.Ten
     return (background + factor * trues).clamp_min(0)
 
 
-def _noise(seed: int, shape: torch.Size, step: int) -> torch.Tensor:
-    """Standard normal noise of one step: the same on any device and for any windows."""
-    state = np.random.SeedSequence([seed, step]).generate_state(2, np.uint32)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1])))
+def _part_of(callback: Callback | None, part: int, parts: int) -> Callback | None:
+    """Reports part `part` of `parts` of the whole."""
+    return None if callback is None else lambda fraction: callback((part + fraction) / parts)
 
 
-def _no_noise(shape: torch.Size, step: int) -> torch.Tensor:
-    return torch.zeros(shape)
-
-
-def _ticker(callback: Callback | None, total: int, part: int = 0, parts: int = 1) -> Callable[[], None]:
-    """Each call says that one more of `total` pieces of work is done, in part `part` of `parts` of the whole."""
-    done = 0
-
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        if callback is not None:
-            callback((part + done / total) / parts)
-
-    return tick
+def _ticker(callback: Callback | None, total: int) -> Callable[[], None]:
+    """Each call says that one more of `total` pieces of work is done."""
+    done = count(1)
+    return lambda: callback(next(done) / total) if callback is not None else None

@@ -23,7 +23,6 @@ from PETDiffusionLib.diffusion.count_bridge import (
     quick_image,
     unpadded,
 )
-from PETDiffusionLib.diffusion.residual import diffused
 from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED
@@ -35,7 +34,6 @@ from PETDiffusionLib.training.sinogram_errors import image_errors
 ARCHITECTURE: dict[str, Any] = {"in_channels": CHANNELS, "out_channels": 1, "widths": [24, 40, 64], "blocks": [1, 1, 2]}
 MODEL_ID, VERSION = "petdiffusion-counts", "1.0.0"
 VALIDATION_CASES, VALIDATION_BATCHES = 8, 8
-ONE_STEP_SHARE = 0.75  # how often alpha = 1, where the posterior mean is
 
 
 @dataclass(frozen=True)
@@ -65,26 +63,18 @@ def conditioned(batch: SinogramBatch) -> Conditioned:
     return Conditioned(batch, prompts, torch.cat([batch.stacked(one) for one in condition], dim=1))
 
 
-def estimate(network: nn.Module, given: Conditioned, x_t: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-    """The denoiser's x_0, [stack * plane, view, tangential]."""
-    state, condition = (padded(one, one) for one in (x_t, given.condition))
-    answer = CountDenoiser(network)(state, alpha, condition)
-    return unpadded(answer, x_t.shape)[:, 0].flatten(0, 1).float()
+def estimate(network: nn.Module, given: Conditioned) -> torch.Tensor:
+    """The denoiser's expectation of the prompts, [stack * plane, view, tangential]."""
+    prompts, condition = (padded(one, one) for one in (given.prompts, given.condition))
+    answer = CountDenoiser(network)(prompts, 1.0, condition)
+    return unpadded(answer, given.prompts.shape)[:, 0].flatten(0, 1)
 
 
 def losses(network: nn.Module, given: Conditioned, generator: torch.Generator) -> Losses:
     """The logarithm of the image's error over that of the filtered twin: a decibel is worth the same at any dose."""
-    stacks, device = len(given.prompts), given.prompts.device
-    alpha = torch.rand(stacks, generator=generator, device=device).clamp_(0.02)
-    alpha[torch.rand(stacks, generator=generator, device=device) < ONE_STEP_SHARE] = 1.0
-    noise = torch.randn(given.prompts.shape, generator=generator, device=device)
-    x0 = given.batch.stacked(given.batch.expected)
-    spread = given.condition[:, 1:2].sqrt()
-    x_t = diffused(x0, given.prompts, alpha[:, None, None, None, None], spread, noise)
-    error = estimate(network, given, x_t, alpha) - given.batch.expected
-    with torch.autocast(device.type, enabled=False):
-        share = image_errors(given.batch, error) / image_errors(given.batch, given.twin_error)
-        counted = given.batch.stacked(error.square() / given.batch.expected.clamp_min(1e-3)).mean((1, 2, 3, 4))
+    error = estimate(network, given) - given.batch.expected
+    share = image_errors(given.batch, error) / image_errors(given.batch, given.twin_error)
+    counted = given.batch.stacked(error.square() / given.batch.expected.clamp_min(1e-3)).mean((1, 2, 3, 4))
     return {"loss": share.log().mean() + 0.1 * counted.log().mean(), "share": share.detach().mean()}
 
 
@@ -93,8 +83,7 @@ def validate(network: nn.Module, batches: list[Conditioned]) -> dict[str, float]
     """The gain in dB in the image over the filtered twin, one step, by terciles of the counts."""
     rows = []
     for given in batches:
-        alpha = torch.ones(len(given.prompts), device=given.prompts.device)
-        error = estimate(network, given, given.prompts, alpha) - given.batch.expected
+        error = estimate(network, given) - given.batch.expected
         share = image_errors(given.batch, error) / image_errors(given.batch, given.twin_error)
         counts = given.prompts.mean((1, 2, 3, 4))
         rows += list(zip(counts.tolist(), (-10 * share.log10()).tolist(), strict=True))
