@@ -18,8 +18,8 @@ from PETDiffusionLib.reconstruction import BlurringProjector, fbp, map_em, mlem,
 from PETDiffusionLib.reconstruction.measurement import image_unit, read_measurement, warn_of_the_data
 from PETDiffusionLib.reconstruction.model import Callback, default_subsets
 from PETDiffusionLib.reconstruction.reporting import reporting
-from PETDiffusionLib.reconstruction.resolution import FWHM_TO_SIGMA
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
+from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
 
 Progress = Callable[[str, float], None]
@@ -48,6 +48,7 @@ def reconstruct(
     voxel_mm: float | None = None,
     shape: tuple[int, int, int] | None = None,
     start: sitk.Image | None = None,
+    projector: str = "auto",
     device: str = "auto",
     progress: Progress | None = None,
     warn: Warn | None = None,
@@ -55,8 +56,9 @@ def reconstruct(
     """Reconstruct by "osem", "mlem", "map-em", "rdp" or "fbp"; each takes those of the settings that it has.
 
     The grid is the scanner's field of view with voxels as wide as a bin, unless `voxel_mm` (transaxial) or `shape`
-    (x, y, z) say otherwise. `progress(stage, fraction)` may raise Cancelled; `warn(code, sentence)` hears what was not
-    corrected. Raises PETDiffusionError for settings that do not fit the sinogram.
+    (x, y, z) say otherwise. `projector` forces a back end of projection.choice. `progress(stage, fraction)` may raise
+    Cancelled; `warn(code, sentence)` hears what was not corrected. Raises PETDiffusionError for settings that do not
+    fit the sinogram.
     """
     progress = progress or (lambda stage, fraction: None)
     warn = warn or (lambda code, sentence: None)
@@ -64,31 +66,32 @@ def reconstruct(
     where = choose_device(device)
     sinogram = sinogram.to(where)
     grid = default_grid(sinogram.geometry, voxel_mm, None if shape is None else shape[::-1])
+    facts: dict[str, Any] = {
+        "method": method,
+        "scanner": sinogram.geometry.name,
+        "grid": {"shape": grid.shape[::-1], "voxel_size_mm": grid.voxel_size_mm},
+        "device": str(where),
+        "not_corrected": sinogram.not_corrected,
+    }
     objectives: list[float] = []
     if method == "fbp":
         progress("Reconstructing", 0.0)
         values = fbp(sinogram, grid, cutoff)
     else:
         progress("Preparing the projector", 0.0)
-        projector = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, device=where)
+        chosen = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, projector, where)
+        facts["projector"] = type(chosen).__name__
         if psf_mm > 0:
-            projector = BlurringProjector(projector, psf_mm, grid.voxel_size_mm)
+            chosen = BlurringProjector(chosen, psf_mm, grid.voxel_size_mm)
         first = None if start is None else torch.from_numpy(grid.from_image(start)).to(where)
         share = 1 if method == "mlem" else subsets or default_subsets(sinogram.geometry.views)
         listen = reporting(progress, iterations, share, objectives)
-        values = _iterate(method, projector, sinogram, grid, iterations, share, beta, first, listen)
+        values = _iterate(method, chosen, sinogram, grid, iterations, share, beta, first, listen)
     array = values.cpu().numpy()
     if post_filter_mm > 0:
         sigma = [post_filter_mm * FWHM_TO_SIGMA / side for side in grid.voxel_size_mm[::-1]]
         array = gaussian_filter(array, sigma, mode="nearest")
-    facts = {
-        "method": method,
-        "scanner": sinogram.geometry.name,
-        "grid": {"shape": grid.shape[::-1], "voxel_size_mm": grid.voxel_size_mm},
-        "device": str(where),
-        "not_corrected": sinogram.not_corrected,
-        "objective": [round(value, 3) for value in objectives],
-    }
+    facts["objective"] = [round(value, 3) for value in objectives]
     return Reconstruction(grid.to_image(array), image_unit(sinogram), facts)
 
 

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from PETDiffusionLib.projection.projector import Projector
-
-FWHM_TO_SIGMA = 1 / 2.35482
+from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 
 
 def gaussian_blurred(image: torch.Tensor, fwhm_mm: float, voxel_size_mm: Sequence[float]) -> torch.Tensor:

@@ -20,9 +20,9 @@ from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.regridding import labels_on_grid, regridded
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry
 from PETDiffusionLib.sinograms.grid import ImageGrid, default_grid
+from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 from PETDiffusionLib.sinograms.sinogram import EFFECTS, Sinogram
 
-FWHM_TO_SIGMA = 1 / 2.35482
 SCATTER_WIDTH_MM = 150.0  # FWHM of the blur that makes trues look like scatter
 
 

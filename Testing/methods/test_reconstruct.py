@@ -80,6 +80,7 @@ def test_every_method_gives_the_activity_where_it_was(
     assert np.hypot(hottest[1] * 6 - 120 - 36, hottest[0] * 6 - 120 - 18) < 9
     facts = json.loads((files / "out.nrrd.manifest.json").read_text())["summary"]
     assert facts["not_corrected"] == [] and facts["method"] == method
+    assert facts.get("projector") == (None if method == "fbp" else "CylinderProjector")
 
 
 def test_a_mu_map_stands_for_the_factors(
@@ -92,6 +93,12 @@ def test_a_mu_map_stands_for_the_factors(
     )
     a, b = (read_volume(files / f"{name}.nrrd").array[expected.labels == 1] for name in "ab")
     assert a.mean() == pytest.approx(b.mean(), rel=0.02)
+
+
+def test_the_projector_can_be_forced(files: Path, petdiffusion: Callable[..., CompletedProcess[str]]) -> None:
+    done = petdiffusion("reconstruct", "counted.hs", "out.nrrd", "--iterations", 1, "--projector", "lines")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((files / "out.nrrd.manifest.json").read_text())["summary"]["projector"] == "LineProjector"
 
 
 def test_it_says_what_was_not_corrected(files: Path, petdiffusion: Callable[..., CompletedProcess[str]]) -> None:

@@ -29,7 +29,7 @@ from PETDiffusionLib.reconstruction.neighbours import Neighbourhood
 from PETDiffusionLib.reconstruction.relative_difference import RelativeDifferencePrior
 from PETDiffusionLib.simulation.phantom import Phantom, empty_phantom
 from PETDiffusionLib.simulation.sinogram import project_phantom
-from PETDiffusionLib.sinograms import Segment, Sinogram, parallel_beam
+from PETDiffusionLib.sinograms import Segment, Sinogram, TimeOfFlight, parallel_beam
 
 from .conftest import Scan, rods
 
@@ -86,6 +86,14 @@ def test_without_randoms_and_scatter_the_activity_reads_high(scan: Scan) -> None
     image = osem(scan.projector, sinogram, 4, 8).numpy()
     assert image[region(scan, "background")].mean() > 1.5
     assert image[region(scan, "cold")].mean() > 0.5
+
+
+def test_time_of_flight_gives_the_same_activity() -> None:
+    scanner = replace(BEAM, views=30, tof=TimeOfFlight(7, 60.0, 25.0))
+    expected = project_phantom(cylinder(), scanner)
+    projector = make_projector(scanner, expected.grid.shape, expected.grid.voxel_size_mm)
+    image = osem(projector, expected.measured(seed=None), 3, 6).numpy()
+    assert image[:, 24:40, 24:40].mean() == pytest.approx(1.0, rel=0.02)
 
 
 def test_a_warm_start_continues(scan: Scan) -> None:

@@ -38,6 +38,14 @@ POST_FILTER = {
 }  # fmt: skip
 
 
+PROJECTOR = {
+    "projector": Rule(
+        "choice", "Projector", "what projects (auto: the fastest that the scanner allows)",
+        default="auto", choices=("auto", "cylinder", "parallelproj", "lines"),
+    )
+}  # fmt: skip
+
+
 def iterations(default: int) -> dict[str, Rule]:
     return {"iterations": Rule("whole", "Iterations", "how many", default=default, lowest=1, highest=10000)}
 
@@ -67,7 +75,8 @@ def _declared(name: str, title: str, own: Mapping[str, Rule]) -> Method:
         options={
             **own,
             **POST_FILTER,
-            **{key: rule for key, rule in GRID.items() if statistical or key != "psf_mm"},
+            **{name: rule for name, rule in GRID.items() if statistical or name != "psf_mm"},
+            **(PROJECTOR if statistical else {}),
         },
     )
 
