@@ -157,7 +157,7 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
         "osem-psf": ("OSEM with resolution model, by iteration", "C2", "^"),
         "rdp-psf": ("RDP with resolution model, by beta", "C3", "s"),
     }
-    figure, panels = plt.subplots(2, 3, figsize=(11, 7), sharex=True, sharey=True, layout="constrained")
+    figure, panels = plt.subplots(2, 3, figsize=(11, 7), sharey=True, layout="constrained")
     for number, (panel, diameter) in enumerate(zip(panels.flat, SPHERE_DIAMETERS_MM, strict=True)):
         for method, (label, colour, marker) in styles.items():
             mine = sorted((row for row in rows if row["method"] == method), key=lambda row: row["setting"])
@@ -170,7 +170,7 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
         panel.grid(alpha=0.3)
     figure.supxlabel("background variability, %")
     figure.supylabel("contrast recovery coefficient, %")
-    panels[0, 0].legend(fontsize=7, loc="lower right")
+    panels[1, 2].legend(fontsize=8, loc="lower right")
     figure.savefig(path, dpi=110)
 
 
