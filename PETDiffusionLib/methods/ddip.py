@@ -59,7 +59,7 @@ class Settings:
     """How the walk goes; each method takes those that it has (see methods/catalogue/ddip.py)."""
 
     method: str = "ddip"
-    steps: int = 12
+    steps: int = 8
     mu: float = 1.0
     adapt: str = "low-rank"
     inner: int = 3

@@ -23,7 +23,8 @@ def anatomical_image(
     grey = np.zeros(int(labels.max()) + 1, np.float32)
     grey[1:] = rng.uniform(0.1, 1.0, len(grey) - 1)
     for label, value in (contrast or {}).items():
-        grey[label] = value
+        if label < len(grey):
+            grey[label] = value
     image = gaussian_filter(grey[labels], [BLUR_MM / size for size in voxel_size_mm])
     image *= np.exp(0.1 * smooth_field(labels.shape, voxel_size_mm, 80.0, rng))
     image += NOISE * rng.standard_normal(labels.shape).astype(np.float32) * (labels > 0)

@@ -11,7 +11,7 @@ from PETDiffusionLib.methods.catalogue.rules import Rule
 BUNDLED_PRIOR = "petdiffusion-prior"
 ADAPTATIONS = ("low-rank", "full", "none")
 
-_STEPS = Rule("whole", "Steps", "DDIM steps", default=12, lowest=2, highest=500)
+_STEPS = Rule("whole", "Steps", "DDIM steps", default=8, lowest=2, highest=500)
 _SPLITTING = {
     "mu": Rule(
         "number", "Mu", "how strongly the reconstruction is pulled to the prior; higher is smoother",

@@ -1,0 +1,188 @@
+"""DDIP against the classical reconstructions and its own parents: `python -m Testing.benchmarks.ddip_quality`.
+
+Every row is one body, noise realisation and method; rows are kept in a file and never made twice, so a run that was
+stopped goes on. Each method's parameter is the best of a few on bodies that are not scored. `--table` only prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from scipy.ndimage import gaussian_filter
+
+from PETDiffusionLib.evaluation import metrics
+from PETDiffusionLib.methods.ddip import Settings, reconstruct_with_prior
+from PETDiffusionLib.methods.reconstruct import reconstruct
+from PETDiffusionLib.sinograms import Sinogram
+from Testing.benchmarks.reconstruction_bodies import Body, Study, study_of, test_bodies, tuning_bodies
+
+DRF = 20.0
+SUBSETS = 8
+# method: the values of its parameter that are tried
+TUNED = {
+    "osem+gaussian": [4.0, 6.0, 8.0, 10.0],  # FWHM in mm
+    "map-em": [0.0003, 0.001, 0.003, 0.01],
+    "rdp": [0.001, 0.003, 0.01, 0.03],
+    "dps": [0.03, 0.1, 0.3],
+    "dds": [0.3, 1.0, 3.0, 10.0],
+    "ddip": [0.3, 1.0, 3.0],
+}
+ABLATION = {
+    "ddip adapt=none": {"adapt": "none"},
+    "ddip adapt=full": {"adapt": "full"},
+    "ddip inner=1": {"inner": 1},
+    "ddip inner=10": {"inner": 10},
+    "ddip mu=0.3": {"mu": 0.3},
+    "ddip mu=10": {"mu": 10.0},
+}
+GUIDED = ("ddip+anatomy",)
+METHODS = (*TUNED, *GUIDED, *ABLATION)
+Reconstruct = Callable[[Study, Sinogram, float, int], np.ndarray]
+
+
+def main() -> None:
+    """Run what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=Path, default=Path("runs/ddip_quality.jsonl"), help="where rows are kept")
+    parser.add_argument("--prior", default="petdiffusion-prior")
+    parser.add_argument("--methods", nargs="+", default=[*TUNED, *GUIDED], choices=METHODS)
+    parser.add_argument("--bodies", nargs="+", help="only bodies whose names hold one of these words")
+    parser.add_argument("--realisations", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--pictures", type=Path, help="also keep the volumes of realisation 0 in this folder")
+    parser.add_argument("--table", action="store_true", help="only print the table of the rows there are")
+    arguments = parser.parse_args()
+    arguments.rows.parent.mkdir(parents=True, exist_ok=True)
+    if not arguments.table:
+        run(arguments)
+    print(table(read_rows(arguments.rows)))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Make the rows that are not in the file yet."""
+    chosen = tuned(arguments)
+    done = {(row["body"], row["realisation"], row["method"]) for row in read_rows(arguments.rows)}
+    for body in test_bodies():
+        if arguments.bodies and not any(word in body.name for word in arguments.bodies):
+            continue
+        keys = [(body.name, r, method) for r in range(arguments.realisations) for method in arguments.methods]
+        missing = [key for key in keys if key not in done]
+        study = study_of(body) if missing else None
+        for _, realisation, method in missing:
+            assert study is not None
+            row, image = measured(arguments, body, study, realisation, method, chosen)
+            with open(arguments.rows, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+            if arguments.pictures and realisation == 0:
+                _keep(arguments.pictures, body, study, method, image)
+            print(f"{body.name} {realisation} {method}: {row['psnr']:.2f} dB, {row['cpu_s']:.1f} s", flush=True)
+
+
+def tuned(arguments: argparse.Namespace) -> dict[str, float]:
+    """Each method's best parameter on the tuning bodies by mean PSNR; kept in a file beside the rows."""
+    path = arguments.rows.with_suffix(".tuned.json")
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    needed = {"ddip" if method.startswith("ddip") else method for method in arguments.methods}
+    missing = [method for method in TUNED if method in needed and method not in found]
+    studies = [study_of(body) for body in tuning_bodies()] if missing else []
+    for method in missing:
+        scores = {}
+        for value in TUNED[method]:
+            images = [reconstructed(arguments, s, s.expected.measured(DRF, seed=0), method, value, 0) for s in studies]
+            pairs = zip(studies, images, strict=True)
+            scores[value] = float(np.mean([metrics.psnr(s.reference, image, _body(s)) for s, image in pairs]))
+            print(f"tuning {method} {value:g}: {scores[value]:.2f} dB", flush=True)
+        found[method] = max(scores, key=lambda value: scores[value])
+        path.write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def measured(
+    arguments: argparse.Namespace, body: Body, study: Study, realisation: int, method: str, chosen: dict[str, float]
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Run one method on one sinogram and score it."""
+    sinogram = study.expected.measured(DRF, seed=body.seed + realisation)
+    value = chosen["ddip" if method.startswith("ddip") else method]
+    started, cpu = time.perf_counter(), time.process_time()
+    image = reconstructed(arguments, study, sinogram, method, value, realisation)
+    row = {"body": body.name, "realisation": realisation, "method": method, "parameter": value}
+    row |= {"seconds": round(time.perf_counter() - started, 2), "cpu_s": round(time.process_time() - cpu, 2)}
+    return row | scores_of(study, image), image
+
+
+def reconstructed(
+    arguments: argparse.Namespace, study: Study, sinogram: Sinogram, method: str, value: float, seed: int
+) -> np.ndarray:
+    """The volume [z, y, x] of a method at a value of its parameter."""
+    place = {"shape": study.expected.grid.shape[::-1], "voxel_mm": study.expected.grid.voxel_size_mm[0]}
+    place |= {"subsets": SUBSETS, "device": arguments.device}
+    if method == "osem+gaussian":
+        image = reconstruct(sinogram, "osem", iterations=3, **place).image
+        sigma = [value / metrics.FWHM_PER_SIGMA / side for side in study.expected.grid.voxel_size_mm[::-1]]
+        return gaussian_filter(sitk.GetArrayFromImage(image), sigma)
+    if method in ("map-em", "rdp"):
+        return sitk.GetArrayFromImage(reconstruct(sinogram, method, iterations=15, beta=value, **place).image)
+    own = {"guidance": value} if method == "dps" else {"mu": value}
+    settings = Settings(**{"method": method.split("+")[0].split()[0], **own, **ABLATION.get(method, {})})
+    anatomy = study.anatomy if method in GUIDED else None
+    result = reconstruct_with_prior(sinogram, settings, model=arguments.prior, anatomy=anatomy, seed=seed, **place)
+    return sitk.GetArrayFromImage(result.image)
+
+
+def scores_of(study: Study, image: np.ndarray) -> dict[str, Any]:
+    """The figures of one volume against the activity at PET resolution."""
+    body, reference = _body(study), study.reference
+    ratio = metrics.suv_mean(reference, study.lesion) / metrics.suv_mean(reference, study.background)
+    error = (image - reference)[study.background]
+    biases = [
+        abs(metrics.bias_percent(metrics.suv_mean(reference, organ), metrics.suv_mean(image, organ)))
+        for organ in study.organs.values()
+        if organ.sum() > 200 and metrics.suv_mean(reference, organ) > 0.3
+    ]
+    return {
+        "psnr": metrics.psnr(reference, image, body),
+        "ssim": metrics.ssim(reference, image, body),
+        "nrmse": metrics.nrmse(reference, image, body),
+        "crc": metrics.contrast_recovery(image, study.lesion, study.background, ratio),
+        "noise": float(error.std()) / metrics.suv_mean(reference, study.background),
+        "bias": float(np.mean(biases)),
+    }
+
+
+def _body(study: Study) -> np.ndarray:
+    return metrics.body_mask(study.reference, study.expected.grid.voxel_size_mm)
+
+
+def _keep(folder: Path, body: Body, study: Study, method: str, image: np.ndarray) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / f"{body.name} {method}.npz", image=image, reference=study.reference)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows that there are."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Means over the realisations, body by body."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["body"], row["method"]].append(row)
+    names = ("psnr", "ssim", "nrmse", "crc", "noise", "bias", "cpu_s")
+    lines = [f"{'body':30} {'method':18} {'n':>2} " + " ".join(f"{name:>7}" for name in names)]
+    for (body, method), group in groups.items():
+        means = " ".join(f"{np.mean([row[name] for row in group]):7.3f}" for name in names)
+        lines.append(f"{body:30} {method:18} {len(group):2} {means}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
