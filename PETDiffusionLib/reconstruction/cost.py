@@ -21,6 +21,7 @@ class Cost:
     """The estimate, words for it, and the bytes that are free on the device."""
 
     seconds: float
+    evaluation_s: float
     memory_bytes: float
     free_bytes: float
 
@@ -54,4 +55,4 @@ def walk_cost(
     seconds = steps * (pass_s + evaluation_s * (1 + (gradient_steps > 0) + GRADIENT_COST * gradient_steps))
     a_voxel = channels * (GRADIENT_BYTES if gradient_steps else EVALUATION_BYTES) + 4 * VOLUMES
     memory = a_voxel * condition.numel() + 4 * SINOGRAMS * bins
-    return Cost(seconds, memory, free_memory(condition.device))
+    return Cost(seconds, evaluation_s, memory, free_memory(condition.device))
