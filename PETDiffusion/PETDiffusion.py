@@ -32,7 +32,7 @@ from PETDiffusionSlicer.advanced import AdvancedSection
 from PETDiffusionSlicer.engine import Cancelled, EngineError
 from PETDiffusionSlicer.inputs import InputsSection
 from PETDiffusionSlicer.job import Job
-from PETDiffusionSlicer.offers import Offers
+from PETDiffusionSlicer.offers import Offers, volumeMethods
 from PETDiffusionSlicer.packages import ensurePackages
 from PETDiffusionSlicer.places import resource
 from PETDiffusionSlicer.questions import Questions
@@ -300,7 +300,7 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
 
     def methods(self):
         """The methods with their presets and models, as the panel lists them."""
-        return self.info()["methods"]
+        return volumeMethods(self.info())
 
     def askInfo(self, onAnswer):
         """The same without waiting: `onAnswer(info, error)`, one of them None."""

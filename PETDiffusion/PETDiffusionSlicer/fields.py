@@ -37,7 +37,7 @@ class NumberField:
         lowest = (option["lowest"] or 0) + (step if option["above"] else 0)
         self._automatic = lowest - step
         self.widget.minimum = lowest if self._default is not None else self._automatic
-        self.widget.maximum = min(option["highest"] or 1e6, 1e9)
+        self.widget.maximum = min(option["highest"] or 10**6, 10**9)
         if self._default is None:
             self.widget.specialValueText = _("automatic")
 

@@ -17,6 +17,11 @@ ROWS = {
 }
 
 
+def volumeMethods(info):
+    """Those methods of an answer of the engine whose result is a volume; a restored sinogram is none."""
+    return [method for method in info["methods"] if method["kind"] in ("denoise", "reconstruct")]
+
+
 class Offers:
     """Asks the engine what it has and fills the lists with the answer, `info`; calls `onChanged()` when it came."""
 
@@ -45,8 +50,8 @@ class Offers:
 
     @property
     def methods(self):
-        """The methods whose result is a volume."""
-        return [method for method in self.info["methods"] if method["kind"] in ("denoise", "reconstruct")]
+        """The methods to choose from."""
+        return volumeMethods(self.info)
 
     @property
     def method(self):

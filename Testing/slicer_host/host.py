@@ -22,6 +22,7 @@ import numpy as np  # noqa: E402
 import qt  # noqa: E402
 import slicer  # noqa: E402
 import slicer.util  # noqa: E402
+import vtk  # noqa: E402
 from display import ensureDisplay  # noqa: E402
 from files import DicomDatabase, IOManager  # noqa: E402
 
@@ -159,6 +160,8 @@ def start(testing=True):
     if hasattr(slicer, "app"):
         return slicer.app
     ensureDisplay()
+    # Waiting for VTK's other threads on a busy machine would look like a stall of the event loop.
+    vtk.vtkMultiThreader.SetGlobalMaximumNumberOfThreads(1)
     qtApplication = qt.QApplication.instance() or qt.QApplication(["Slicer"])
     qtApplication.setStyle("Fusion")
     qt.QCoreApplication.setOrganizationName("SlicerHost")
