@@ -1,10 +1,8 @@
 """Driving the host from tests and the demo: wait in the event loop, click, make a volume."""
 
-import faulthandler
-import re
-import tempfile
-import threading
+import signal
 import time
+import traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,12 +75,12 @@ class Stalls:
     """A context in which the gaps between the ticks of a 10 ms timer are kept: how long the event loop did not turn.
 
     The time for which other programs kept this thread waiting for a processor is not counted. What it did not wait for
-    a file, the memory or another process either is its own work, the thread's processor time. Of a gap that lasts,
-    Python's watchdog writes down what was running, also while compiled code runs.
+    a file, the memory or another process either is its own work, the thread's processor time. In a gap that lasts an
+    alarm writes down what is running; compiled code is named by the Python line that called it.
     """
 
     def __enter__(self):
-        self._watched = tempfile.TemporaryFile("w+")
+        self._handler = signal.signal(signal.SIGALRM, self._onAlarm)
         self.restart()
         self._timer = qt.QTimer()
         self._timer.timeout.connect(self._tick)
@@ -91,8 +89,8 @@ class Stalls:
 
     def __exit__(self, *_exception):
         self._timer.stop()
-        faulthandler.cancel_dump_traceback_later()
-        self._watched.close()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._handler)
 
     def restart(self):
         """Forget the gaps so far, with the one that lasts: the driver itself was busy."""
@@ -108,17 +106,18 @@ class Stalls:
         return max(self.gaps, key=lambda gap: gap.work)
 
     def _begin(self):
-        self._watched.seek(0)
-        self._watched.truncate()
-        self._started = fairTime(), time.thread_time()
-        faulthandler.dump_traceback_later(WORTH_A_LOOK_S, file=self._watched)
+        self._started, self._running = (fairTime(), time.thread_time()), ""
+        signal.setitimer(signal.ITIMER_REAL, WORTH_A_LOOK_S)
 
     def _tick(self, *_arguments):
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
         seconds, work = fairTime() - self._started[0], time.thread_time() - self._started[1]
-        self._watched.seek(0)
-        self.gaps.append(Gap(seconds, work, _innermost(self._watched.read())))
+        self.gaps.append(Gap(seconds, work, self._running))
         self._begin()
+
+    def _onAlarm(self, _signal, frame):
+        innermost = traceback.extract_stack(frame, limit=FRAMES_SHOWN)
+        self._running = " > ".join(f"{one.name} ({Path(one.filename).name}:{one.lineno})" for one in innermost)
 
 
 class Gap(NamedTuple):
@@ -129,14 +128,5 @@ class Gap(NamedTuple):
     running: str
 
     def __str__(self):
-        return f"{self.seconds:.3f} s, {self.work:.3f} s of it own work" + (
-            f", in {self.running}" if self.running else ""
-        )
-
-
-def _innermost(traceback):
-    """The innermost functions of the event loop's thread in a watchdog's text, from the outside in."""
-    threads = traceback.split("Thread 0x")
-    mine = next((text for text in threads if text.startswith(f"{threading.get_ident():016x}")), "")
-    frames = re.findall(r'File ".*?([^/\\"]+)", line (\d+) in (\S+)', mine)
-    return " > ".join(f"{function} ({file}:{line})" for file, line, function in reversed(frames[:FRAMES_SHOWN]))
+        words = f"{self.seconds:.3f} s, {self.work:.3f} s of it own work"
+        return f"{words}, in {self.running}" if self.running else words

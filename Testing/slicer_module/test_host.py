@@ -5,6 +5,7 @@ pythonqt_idioms.json beside the host holds what PythonQt 4.1 on Qt 5.15 answered
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,19 @@ def test_the_panel_follows_the_parameter_node(panel):
 
 def test_the_interpreters_constants_outlast_any_number_of_qt_calls(application):
     assert all(sys.getrefcount(constant) > 1 << 28 for constant in (None, True, False))
+
+
+def test_a_stall_of_the_event_loop_is_measured_and_says_what_ran(application):
+    import qt
+    from driving import Stalls, until
+
+    def work():
+        end = time.thread_time() + 0.15
+        while time.thread_time() < end:
+            pass
+
+    with Stalls() as stalls:
+        qt.QTimer.singleShot(20, work)
+        until(lambda: stalls.gaps and stalls.longestWork().work > 0.1)
+    assert 0.15 <= stalls.longestWork().work < 0.25
+    assert "work (test_host.py" in str(stalls.longestWork())
