@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -28,8 +28,9 @@ from PETDiffusionLib.networks.low_rank import adapt_low_rank
 from PETDiffusionLib.networks.precision import FastPrecision
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.projection.choice import make_projector
+from PETDiffusionLib.projection.projector import Projector
 from PETDiffusionLib.reconstruction import BlurringProjector, osem
-from PETDiffusionLib.reconstruction.cost import walk_cost
+from PETDiffusionLib.reconstruction.cost import Cost, walk_cost
 from PETDiffusionLib.reconstruction.measurement import image_unit, read_measurement, warn_of_the_data
 from PETDiffusionLib.reconstruction.model import AcquisitionModel, default_subsets
 from PETDiffusionLib.reconstruction.posterior import (
@@ -98,6 +99,7 @@ def reconstruct_with_prior(
     voxel_mm: float | None = None,
     shape: tuple[int, int, int] | None = None,
     tracer: str | None = None,
+    projector: str = "auto",
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
@@ -117,26 +119,40 @@ def reconstruct_with_prior(
     grid = default_grid(sinogram.geometry, voxel_mm, None if shape is None else shape[::-1])
     _warn_of_the_prior(card, grid, tracer or sinogram.facts.get("tracer"), anatomy is not None, warn)
     progress("Preparing the projector", 0.0)
-    projector = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, device=where)
+    lines = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, projector, where)
     if psf_mm > 0:
-        projector = BlurringProjector(projector, psf_mm, grid.voxel_size_mm)
+        lines = BlurringProjector(lines, psf_mm, grid.voxel_size_mm)
     shares = subsets or default_subsets(sinogram.geometry.views)
 
     progress("OSEM to start from", 0.0)
     started = perf_counter()
-    start = osem(projector, sinogram, START_ITERATIONS, shares).clone()
+    start = osem(lines, sinogram, START_ITERATIONS, shares).clone()
     pass_s = (perf_counter() - started) / START_ITERATIONS
-    walk = _Walk(settings, network, grid, AcquisitionModel(projector, sinogram, shares), start, seed)
+    model_of_data = AcquisitionModel(lines, sinogram, shares)
+    walk = _Walk(settings, network, grid, model_of_data, sinogram.prompts.numel(), start, seed)
     condition = _condition(anatomy, grid, where)
+    cost = _said_cost(walk, condition, samples, pass_s, warn)
+    draws = _draws(walk, samples, condition, partial(progress, f"Diffusion ({cost.text})"))
+    mean, sd = draws.mean(0).cpu().numpy(), draws.std(0, correction=int(samples > 1)).cpu().numpy()
+    facts = _facts(card, sinogram, grid, lines, walk, cost) | {
+        "anatomy": anatomy is not None,
+        "samples": samples,
+        "seconds_a_pass": round(pass_s, 3),
+    }
+    return PriorReconstruction(grid.to_image(mean), grid.to_image(sd), image_unit(sinogram), facts)
+
+
+def _said_cost(walk: _Walk, condition: torch.Tensor, samples: int, pass_s: float, warn: Warn) -> Cost:
+    """What the draws will cost; by `warn`, that there is not the memory for it."""
     cost = walk_cost(
-        walk.denoiser(network),
+        walk.denoiser(walk.network),
         condition,
         time=FIRST_TIME,
-        channels=card.architecture["arguments"]["widths"][0],
-        steps=samples * settings.steps,
-        gradient_steps=settings.gradient_steps,
+        channels=walk.network.enter.out_channels,
+        steps=samples * walk.settings.steps,
+        gradient_steps=walk.settings.gradient_steps,
         pass_s=pass_s,
-        bins=sinogram.prompts.numel(),
+        bins=walk.bins,
     )
     if cost.memory_bytes > cost.free_bytes:
         warn(
@@ -144,23 +160,26 @@ def reconstruct_with_prior(
             f"This takes {cost.text}, and {cost.free_bytes / 1e9:.1f} GB are free: choose larger voxels, a smaller "
             "shape, or --adapt none.",
         )
-    draws = _draws(walk, samples, condition, partial(progress, f"Diffusion ({cost.text})"))
-    mean, sd = draws.mean(0).cpu().numpy(), draws.std(0, correction=int(samples > 1)).cpu().numpy()
-    facts = {
-        "method": settings.method,
+    return cost
+
+
+def _facts(
+    card: ModelCard, sinogram: Sinogram, grid: ImageGrid, projector: Projector, walk: _Walk, cost: Cost
+) -> dict[str, Any]:
+    """What the manifest says of a run."""
+    return {
+        **asdict(walk.settings),
         "model": card.id,
         "model_sha256": card.sha256,
         "scanner": sinogram.geometry.name,
+        "projector": type(projector).__name__,
         "grid": {"shape": grid.shape[::-1], "voxel_size_mm": grid.voxel_size_mm},
-        "device": str(where),
-        "anatomy": anatomy is not None,
+        "device": str(projector.device),
         "activity_scale": walk.scale,
-        "seconds_a_pass": round(pass_s, 3),
         "seconds_an_evaluation": round(cost.evaluation_s, 3),
         "estimated_minutes": round(cost.seconds / 60, 2),
         "estimated_memory_gb": round(cost.memory_bytes / 1e9, 2),
     }
-    return PriorReconstruction(grid.to_image(mean), grid.to_image(sd), image_unit(sinogram), facts)
 
 
 def _draws(walk: _Walk, samples: int, condition: torch.Tensor, report: Callable[[float], None]) -> torch.Tensor:
@@ -181,10 +200,12 @@ class _Walk:
         network: ResidualUNet3D,
         grid: ImageGrid,
         model: AcquisitionModel,
+        bins: int,
         start: torch.Tensor,
         seed: int,
     ) -> None:
-        self.settings, self.network, self.grid, self.model, self.seed = settings, network, grid, model, seed
+        self.settings, self.network, self.grid, self.model = settings, network, grid, model
+        self.bins, self.seed = bins, seed
         self.scale = activity_scale(start)
         self.start = (start / self.scale)[None, None]
         self.problem = ReconstructionProblem(model, self.scale)
@@ -285,7 +306,7 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
         model=options["model"] or BUNDLED_PRIOR,
         anatomy=anatomy,
         samples=options["samples"] or (DRAWS_FOR_UNCERTAINTY if "uncertainty" in job.outputs else 1),
-        **{name: options[name] for name in ("subsets", "psf_mm", "voxel_mm", "tracer")},
+        **{name: options[name] for name in ("subsets", "psf_mm", "voxel_mm", "tracer", "projector")},
         shape=shape,
         seed=job.seed,
         device=job.device,

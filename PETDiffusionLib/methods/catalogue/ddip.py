@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from PETDiffusionLib.methods.catalogue.method import File, Method
-from PETDiffusionLib.methods.catalogue.reconstruct import GRID, SUBSETS, TERMS
+from PETDiffusionLib.methods.catalogue.reconstruct import GRID, PROJECTOR, SUBSETS, TERMS
 from PETDiffusionLib.methods.catalogue.rules import Rule
 
 BUNDLED_PRIOR = "petdiffusion-prior"
 ADAPTATIONS = ("low-rank", "full", "none")
 
-_STEPS = Rule("whole", "Steps", "DDIM steps", default=8, lowest=2, highest=500)
+_STEPS = Rule("whole", "Steps", "DDIM steps", default=8, lowest=2, highest=200)
 _SPLITTING = {
     "mu": Rule(
         "number", "Mu", "how strongly the reconstruction is pulled to the prior; higher is smoother",
@@ -41,6 +41,7 @@ _COMMON = {
     "tracer": Rule("text", "Tracer", "the study's tracer; you are warned if the prior was trained on another"),
     **SUBSETS,
     **GRID,
+    **PROJECTOR,
 }
 
 
