@@ -78,7 +78,7 @@ def thin(measured: Path, folder: Path, drf: float, seed: int, overwrite: bool) -
         share = {"attenuation": 1.0, "normalisation": 1 / drf, "additive": 1 / drf}
         for name in terms.keys() - {"prompts"}:
             write_interfile(read_term(measured / terms[name], whole) * share[name], whole.geometry, paths[name])
-        _write_facts(paths["facts"], low.facts)
+        _write_facts(paths["facts"], {**low.facts, "corrected": sorted(whole.corrected)})
     return 0
 
 

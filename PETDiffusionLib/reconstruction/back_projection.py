@@ -12,7 +12,7 @@ from PETDiffusionLib.sinograms.grid import ImageGrid
 from PETDiffusionLib.sinograms.sinogram import Sinogram
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def fbp(sinogram: Sinogram, grid: ImageGrid, cutoff: float = 1.0) -> torch.Tensor:
     """Ramp filter under a Hamming window that ends at `cutoff` of the Nyquist frequency, then back-projection.
 

@@ -10,7 +10,7 @@ from PETDiffusionLib.reconstruction.neighbours import Neighbourhood
 from PETDiffusionLib.sinograms.sinogram import Sinogram
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def osem(
     projector: Projector,
     sinogram: Sinogram,
@@ -46,7 +46,7 @@ def mlem(
     return osem(projector, sinogram, iterations, 1, start, callback)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def map_em(
     projector: Projector,
     sinogram: Sinogram,

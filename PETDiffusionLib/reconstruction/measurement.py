@@ -41,7 +41,7 @@ def with_attenuation_map(sinogram: Sinogram, image: sitk.Image, unit: str) -> Si
         )
     device = sinogram.prompts.device
     projector = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, device=device)
-    with torch.inference_mode():
+    with torch.no_grad():
         factors = attenuation_factors(torch.from_numpy(mu.astype(np.float32)).to(device), projector)
     return sinogram.with_factors(factors, "attenuation")
 

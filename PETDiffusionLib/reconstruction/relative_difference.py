@@ -15,7 +15,7 @@ RELAXATION = 0.02  # the step of iteration n is 1 / (1 + RELAXATION n)
 FREEZE_AFTER = 3  # iterations after which the preconditioner stays as it is, as convergence asks
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def rdp(
     projector: Projector,
     sinogram: Sinogram,

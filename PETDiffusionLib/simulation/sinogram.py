@@ -70,7 +70,7 @@ class ExpectedSinogram:
         )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def project_phantom(
     phantom: Phantom,
     geometry: ScannerGeometry,

@@ -146,6 +146,8 @@ def test_histogram_writes_a_sinogram_folder(tmp_path: Path, petdiffusion: Callab
     assert sinogram.multiplicative is not None
     assert sinogram.multiplicative[:, 0, 0].tolist() == [1, 2, 1, 2, 1]  # pairs of rings
     assert "normalisation" in sinogram.not_corrected
+    assert petdiffusion("simulate", "low", "--from", "scan", "--drf", 2).returncode == 0
+    assert "normalisation" in read_sinogram(tmp_path / "low").not_corrected
 
 
 def petsird_file(path: Path, events: list[tuple[int, int, int]]) -> None:
