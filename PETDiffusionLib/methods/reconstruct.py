@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import SimpleITK as sitk
@@ -75,8 +76,7 @@ def reconstruct(
     }
     objectives: list[float] = []
     if method == "fbp":
-        progress("Reconstructing", 0.0)
-        values = fbp(sinogram, grid, cutoff)
+        values = fbp(sinogram, grid, cutoff, partial(progress, "Reconstructing"))
     else:
         progress("Preparing the projector", 0.0)
         chosen = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, projector, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -13,11 +14,15 @@ from PETDiffusionLib.sinograms.sinogram import Sinogram
 
 
 @torch.no_grad()
-def fbp(sinogram: Sinogram, grid: ImageGrid, cutoff: float = 1.0) -> torch.Tensor:
+def fbp(
+    sinogram: Sinogram, grid: ImageGrid, cutoff: float = 1.0, progress: Callable[[float], None] | None = None
+) -> torch.Tensor:
     """Ramp filter under a Hamming window that ends at `cutoff` of the Nyquist frequency, then back-projection.
 
     Additive and multiplicative terms are taken out of the prompts first. Returns activity [z, y, x] on `grid`, whose
-    planes must be the sinogram's. Raises PETDiffusionError "no-fbp" for tilted lines, TOF or uneven bins.
+    planes must be the sinogram's. `progress(fraction)` may raise Cancelled.
+
+    Raises PETDiffusionError "no-fbp" for tilted lines, TOF or uneven bins.
     """
     geometry = sinogram.geometry
     _check(geometry, grid)
@@ -40,6 +45,8 @@ def fbp(sinogram: Sinogram, grid: ImageGrid, cutoff: float = 1.0) -> torch.Tenso
         fraction = position - left
         profile = padded[:, view]  # [plane, tangential]
         image += torch.lerp(profile[:, left], profile[:, left + 1], fraction)
+        if progress is not None:
+            progress((view + 1) / geometry.views)
     return image * (math.pi / geometry.views)
 
 

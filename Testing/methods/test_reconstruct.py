@@ -175,7 +175,8 @@ def test_ct_numbers_become_attenuation(expected: ExpectedSinogram) -> None:
     assert float((sinogram.multiplicative - plain.multiplicative).abs().max() / plain.multiplicative.max()) < 0.15
 
 
-def test_progress_rises_and_can_stop_it(expected: ExpectedSinogram) -> None:
+@pytest.mark.parametrize("method", ["osem", "fbp"])
+def test_progress_rises_and_can_stop_it(method: str, expected: ExpectedSinogram) -> None:
     fractions: list[float] = []
 
     def listen(stage: str, fraction: float) -> None:
@@ -184,7 +185,7 @@ def test_progress_rises_and_can_stop_it(expected: ExpectedSinogram) -> None:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        reconstruct(expected.measured(), iterations=2, subsets=8, progress=listen)
+        reconstruct(expected.measured(), method, iterations=2, subsets=8, progress=listen)
     assert fractions == sorted(fractions) and fractions[-1] == 0.5
 
 
