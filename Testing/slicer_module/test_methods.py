@@ -1,4 +1,4 @@
-"""The methods beside the bundled denoiser, each once in the panel: with the real engine and a small untrained model."""
+"""The methods beside the bundled denoiser, each once in the panel: the real engine with a small untrained model."""
 
 import numpy as np
 import pytest
@@ -11,9 +11,10 @@ TRAINING = dict.fromkeys(("tracers", "dose_range", "data", "command", "seed", "s
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A folder with a 3D DDPM and a prior, which were never trained."""
+    """A folder with a 3D DDPM, a prior and a restorer of sinograms, which were never trained."""
     import torch
 
+    from PETDiffusionLib.diffusion.count_bridge import CHANNELS
     from PETDiffusionLib.models.writing import write_model
     from PETDiffusionLib.networks.ddpm3d import DDPM3D
     from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
@@ -21,18 +22,23 @@ def models(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("methods")
     small = {"base": 32, "multipliers": [1, 1], "blocks": 1}
-    prior = {"in_channels": 2, "out_channels": 1, "widths": [8, 8, 8], "blocks": [1, 1, 1]}
+    thin = {"out_channels": 1, "widths": [8, 8, 8], "blocks": [1, 1, 1]}
+    prior, restorer = {"in_channels": 2, **thin}, {"in_channels": CHANNELS, **thin}
     networks = {
-        "denoise-ddpm3d": ("ddpm3d", small, DDPM3D(**small)),
-        "prior": ("residual_unet3d", prior, ResidualUNet3D(**prior)),
+        "denoise-ddpm3d": ({"name": "ddpm3d", "arguments": small}, DDPM3D(**small)),
+        "prior": ({"name": "residual_unet3d", "arguments": prior}, ResidualUNet3D(**prior)),
+        "restore-sinogram": (
+            {"name": "residual_unet3d", "arguments": restorer, "process": "count-bridge"},
+            ResidualUNet3D(**restorer),
+        ),
     }
-    for task, (name, arguments, network) in networks.items():
+    for task, (architecture, network) in networks.items():
         card = {
             "id": f"untrained-{task}",
             "version": "1",
             "task": task,
             "title": "Never trained",
-            "architecture": {"name": name, "arguments": arguments},
+            "architecture": architecture,
             "input": {"unit": "suvbw", "scale": 4.0, "voxel_size_mm": [4.0, 4.0, 4.0]},
             "training": {**TRAINING, "tracers": ["FDG-like"], "voxel_size_range_mm": [5.0, 6.0]},
             "figures": {},
@@ -74,7 +80,8 @@ def test_the_3d_ddpm(panel, volume):
 def test_reconstruction_with_a_prior_warns_where_the_prior_does_not_fit(panel, sinogram):
     node = panel._parameterNode
     node.method, node.sinogramPath = "ddip", str(sinogram)
-    assert node.model == "untrained-prior" and panel.ui.uncertaintyCheckBox.isVisible()
+    assert panel.ui.uncertaintyCheckBox.isVisible()
+    node.model = "untrained-prior"
     methodOption(panel, "Steps").value = 2
     methodOption(panel, "Inner steps").value = 1
     methodOption(panel, "Tracer").text = "amyloid"
@@ -84,6 +91,16 @@ def test_reconstruction_with_a_prior_warns_where_the_prior_does_not_fit(panel, s
     assert node.uncertaintyVolume.GetName() == "block uncertainty"
     assert "amyloid" in panel.ui.warningLabel.text and panel.ui.warningLabel.isVisible()
     assert panel.ui.compareButton.enabled
+
+
+def test_restoring_the_sinogram_before_it_is_reconstructed(panel, sinogram):
+    node = panel._parameterNode
+    node.method, node.sinogramPath = "red", str(sinogram)
+    assert "restore-sinogram" not in [method["id"] for method in panel.offers.methods]  # it makes no volume
+    node.model = "untrained-restore-sinogram"
+    methodOption(panel, "Iterations").value = 1
+    methodOption(panel, "Draws").value = 2
+    assert run(panel).GetName() == "block RED" and node.uncertaintyVolume.GetName() == "block uncertainty"
 
 
 def test_a_method_without_a_model_says_so(panel, volume, module, tmp_path):
