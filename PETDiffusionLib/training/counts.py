@@ -28,7 +28,7 @@ from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
 from PETDiffusionLib.training.sinogram_batches import TRUES_PER_BIN, SinogramBatch, SinogramSource
-from PETDiffusionLib.training.sinogram_cases import ensure_cases
+from PETDiffusionLib.training.sinogram_cases import GRIDS, ensure_cases
 from PETDiffusionLib.training.sinogram_errors import image_errors
 
 ARCHITECTURE: dict[str, Any] = {"in_channels": CHANNELS, "out_channels": 1, "widths": [24, 40, 64], "blocks": [1, 1, 2]}
@@ -130,13 +130,13 @@ def _card(arguments: argparse.Namespace, steps: int, figures: dict[str, float]) 
         "task": "restore-sinogram",
         "title": "PETDiffusion sinogram denoiser (count bridge, simulated multi-tracer PET)",
         "architecture": {"name": "residual_unet3d", "arguments": ARCHITECTURE, "process": "count-bridge"},
-        "input": {"unit": "counts", "scale": 1.0, "voxel_size_mm": [2.75, 2.75, 2.0]},
+        "input": {"unit": "counts", "scale": 1.0, "voxel_size_mm": [4.3, 4.3, 3.0]},
         "training": {
             "tracers": ["FDG-like", "DOTATATE-like", "amyloid-negative-like", "random uptake"],
             "dose_range": [0.008, 1.2],
             "data": f"{arguments.cases} simulated phantoms (procedural bodies, heads, random shapes) on parallel beams "
-            f"of 2.75, 3.3 and 4.07 mm bins; {TRUES_PER_BIN[0]} to {TRUES_PER_BIN[1]} trues a bin, efficiencies, "
-            "scatter and randoms drawn anew in every batch; targets are the expected counts",
+            f"of {', '.join(f'{size:g}' for size in GRIDS.values())} mm bins; {TRUES_PER_BIN[0]} to {TRUES_PER_BIN[1]} "
+            "trues a bin, efficiencies, scatter and randoms drawn anew in every batch; targets are the expected counts",
             "command": command + f"--seed {arguments.seed}",
             "seed": arguments.seed,
             "steps": steps,

@@ -146,7 +146,7 @@ def _card(arguments: argparse.Namespace, steps: int) -> dict[str, Any]:
         "task": "restore-sinogram",
         "title": "Residual Estimation Diffusion (REN and DCN), trained on count data",
         "architecture": {"name": "red", "arguments": {}, "steps": 50},
-        "input": {"unit": "counts", "scale": {"rule": "low-dose maximum"}, "voxel_size_mm": [2.75, 2.75, 2.0]},
+        "input": {"unit": "counts", "scale": {"rule": "low-dose maximum"}, "voxel_size_mm": [4.3, 4.3, 3.0]},
         "training": {
             "tracers": ["FDG-like", "DOTATATE-like", "amyloid-negative-like", "random uptake"],
             "dose_range": list(TRUES_PER_BIN),
