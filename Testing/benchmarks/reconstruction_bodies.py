@@ -119,7 +119,7 @@ def test_bodies() -> list[Body]:
             3.0,
             720_004,
         ),
-        Body("torso labels DOTATATE", lambda: _torso("dotatate", 720_005), "muscle", 104, 4.0, 720_005),
+        Body("torso labels DOTATATE", lambda: _torso("dotatate", 720_005), "liver", 104, 4.0, 720_005),
     ]
 
 

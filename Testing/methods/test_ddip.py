@@ -15,12 +15,14 @@ import torch
 
 from PETDiffusionLib.errors import Cancelled, PETDiffusionError
 from PETDiffusionLib.methods.ddip import Settings, reconstruct_with_prior
+from PETDiffusionLib.methods.reconstruct import reconstruct
 from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.projection.attenuation import WATER_MU_PER_MM
 from PETDiffusionLib.simulation.phantom import empty_phantom
 from PETDiffusionLib.simulation.sinogram import ExpectedSinogram, project_phantom
 from PETDiffusionLib.sinograms import ScannerGeometry, Segment, Sinogram
+from PETDiffusionLib.sinograms.files import read_sinogram
 from PETDiffusionLib.sinograms.interfile import write_interfile
 from PETDiffusionLib.volumes import read_volume
 
@@ -177,3 +179,12 @@ def test_the_command_line_writes_image_and_uncertainty(
     summary = json.loads((tmp_path / "out.nrrd.manifest.json").read_text())["summary"]
     assert summary["model"] == "untrained-prior"
     assert summary["estimated_minutes"] >= 0
+
+
+def test_a_sinogram_of_stirs_own_geometry_reconstructs(shared_data: Path, prior: Path) -> None:
+    given = read_sinogram(shared_data / "sim_small_sinogram_STIR" / "smalllong.hs")
+    result = array_of(reconstruct_with_prior(given, replace(QUICK, method="dds", steps=2), model=str(prior)).image)
+    osem = array_of(reconstruct(given, "osem", iterations=2, post_filter_mm=6).image)
+    seen = osem > 0.2 * osem.max()
+    assert np.isfinite(result).all()
+    assert np.corrcoef(result[seen], osem[seen])[0, 1] > 0.7
