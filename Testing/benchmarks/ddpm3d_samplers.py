@@ -27,7 +27,7 @@ WALKS = [
     *(Walk("ancestral", steps, "noise") for steps in (1000, 250, 100, 50, 20, 10)),
     *(Walk("ddim", steps, "noise") for steps in (250, 100, 50, 20, 10)),
     *(Walk("dpm++", steps, "noise") for steps in (50, 20, 10)),
-    *(Walk("ancestral", steps, "low-dose") for steps in (50, 20, 10)),
+    *(Walk("ancestral", steps, "low-dose") for steps in (1000, 50, 20, 10)),  # 1000: every time there is on the way
     *(Walk("ddim", steps, "low-dose") for steps in (50, 20, 10)),
     *(Walk("dpm++", steps, "low-dose") for steps in (20, 10)),
 ]
