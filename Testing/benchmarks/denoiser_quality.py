@@ -199,6 +199,7 @@ def _mean_figures(group: list[dict[str, Any]]) -> dict[str, float]:
     figures["organ_bias"] = float(by_organ.mean())
     figures["organs_within_3"] = float((by_organ <= 3).mean())
     figures["lesion_recovery"] = float(np.mean([value for row in group for value in row["lesions"].values()]))
+    figures["volumes"] = len(group)
     for name in ("coverage", "error_correlation"):
         if name in group[0]:
             figures[name] = float(np.mean([row[name] for row in group]))
@@ -208,15 +209,18 @@ def _mean_figures(group: list[dict[str, Any]]) -> dict[str, float]:
 def table(rows: list[dict[str, Any]]) -> str:
     """The summary as text."""
     bodies, realisations = len({row["body"] for row in rows}), len({row["realisation"] for row in rows})
-    lines = [f"{bodies} bodies, {realisations} noise realisations; PSNR and SSIM at 10 SUV in the body, against the "]
-    lines[0] += "noise-free reconstruction"
-    lines.append("DRF  method      PSNR    SSIM   NRMSE  organ bias %  within 3 %  lesion SUVmax  coverage  corr.  s")
+    lines = [f"{bodies} bodies, up to {realisations} noise realisations (n volumes); PSNR and SSIM at 10 SUV in the "]
+    lines[0] += "body, against the noise-free reconstruction"
+    lines.append(
+        "DRF  method       n    PSNR    SSIM   NRMSE  organ bias %  within 3 %  lesion SUVmax  coverage  corr.  s"
+    )
     for drf, methods in summary(rows).items():
         for method, f in methods.items():
             said = f"{f['coverage']:9.3f} {f['error_correlation']:6.2f}" if "coverage" in f else " " * 16
             lines.append(
-                f"{drf:>3}  {method:<10} {f['psnr']:6.2f}  {f['ssim']:.4f}  {f['nrmse']:.4f}  {f['organ_bias']:11.2f}"
-                f"  {f['organs_within_3']:10.2f}  {f['lesion_recovery']:13.3f} {said}  {f['seconds']:.1f}"
+                f"{drf:>3}  {method:<10} {f['volumes']:3.0f}  {f['psnr']:6.2f}  {f['ssim']:.4f}  {f['nrmse']:.4f}"
+                f"  {f['organ_bias']:11.2f}  {f['organs_within_3']:10.2f}  {f['lesion_recovery']:13.3f} {said}"
+                f"  {f['seconds']:.1f}"
             )
     return "\n".join(lines)
 
