@@ -35,8 +35,10 @@ def test_help_imports_nothing_heavy_and_is_quick(engine_environment: dict[str, s
 
 def test_every_command_has_help() -> None:
     parser = build_parser()
-    commands = re.findall(r"^    (\w+)  ", parser.format_help(), flags=re.MULTILINE)
-    assert {"denoise", "run", "suv", "convert", "simulate", "evaluate", "models", "info", "train"} == set(commands)
+    commands = re.findall(r"^    ([\w-]+)(?:  |$)", parser.format_help(), flags=re.MULTILINE)
+    volumes = {"denoise", "suv", "convert", "evaluate"}
+    sinograms = {"reconstruct", "restore-sinogram", "histogram"}
+    assert volumes | sinograms | {"run", "simulate", "models", "info", "train"} == set(commands)
     assert "research use only" in parser.format_help()
 
 

@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each stores its function as `run`, from parsed arguments to the exit status."""
     parser = argparse.ArgumentParser(
         prog="petdiffusion",
-        description="Denoise PET volumes with diffusion models.",
+        description="Denoise PET volumes and reconstruct PET sinograms with diffusion models.",
         epilog="For research use only. Not a medical device; not for diagnosis or treatment.",
     )
     parser.add_argument("--version", action="version", version=f"petdiffusion {__version__}")

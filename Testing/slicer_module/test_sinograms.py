@@ -36,6 +36,12 @@ def test_a_method_that_takes_a_sinogram_asks_for_one(panel):
     assert not panel.ui.applyButton.enabled and panel.ui.applyButton.toolTip == "Load a sinogram under Inputs."
 
 
+def shownVolumes():
+    """The volumes of the comparison's axial views, left and middle."""
+    widgets = [slicer.app.layoutManager().sliceWidget(f"PETDiffusionAxial{i}") for i in (0, 1)]
+    return [widget and widget.mrmlSliceCompositeNode().GetBackgroundVolumeID() for widget in widgets]
+
+
 def test_reconstructing_with_clicks(loaded):
     loaded.ui.optionsButton.collapsed = False
     iterations = methodOption(loaded, "Iterations")
@@ -54,9 +60,7 @@ def test_reconstructing_with_clicks(loaded):
     assert loaded._parameterNode.denoisedVolume is None and loaded.ui.referenceSelector.currentNode() is osem
     fbp = run(loaded)
     assert fbp.GetName() == "block FBP" and osem.GetScene()
-    until(lambda: slicer.app.layoutManager().sliceWidget("PETDiffusionAxial1"))
-    shown = [slicer.app.layoutManager().sliceWidget(f"PETDiffusionAxial{i}").mrmlSliceCompositeNode() for i in (0, 1)]
-    assert [composite.GetBackgroundVolumeID() for composite in shown] == [osem.GetID(), fbp.GetID()]
+    until(lambda: shownVolumes() == [osem.GetID(), fbp.GetID()])
 
 
 def test_every_method_keeps_its_own_options_and_only_what_differs_from_their_defaults(loaded):

@@ -21,7 +21,7 @@ from PETDiffusionLib.models import ModelCard, load_weights
 from PETDiffusionLib.networks.ddpm3d import from_state_dict
 from PETDiffusionLib.networks.precision import FastPrecision
 from PETDiffusionLib.training import ddpm3d
-from PETDiffusionLib.training.loop import GRADIENT_NORM, WARM_UP_STEPS
+from PETDiffusionLib.training.loop import GRADIENT_NORM, learning_rate
 from PETDiffusionLib.training.pairs import PairSource, groups_of_table
 from PETDiffusionLib.training.tensorboard import EventLog, crc32c
 from PETDiffusionLib.volumes import Volume, write_volume
@@ -129,7 +129,7 @@ def test_two_processes_train_one_network_on_different_crops(
         terms = ddpm3d.losses(FastPrecision(network), crops, torch.Generator().manual_seed(rank << 40))
         (terms["loss"] / 2).backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
-    torch.optim.AdamW(network.parameters(), lr=1e-4 / WARM_UP_STEPS, betas=(0.9, 0.99), weight_decay=0).step()
+    torch.optim.AdamW(network.parameters(), lr=learning_rate(0, 1, 1e-4), betas=(0.9, 0.99), weight_decay=0).step()
     for name, value in network.state_dict().items():
         assert torch.allclose(found[name], value, atol=1e-7), name
 
