@@ -30,7 +30,7 @@ def main():
     window, panel = openWindow(application)
     from driving import until
 
-    panel._parameterNode.inputVolume = loadVolume(arguments.dicom)
+    panel._parameterNode.inputVolume = loadVolume(arguments.dicom and arguments.dicom.resolve())
     until(lambda: panel.offers.info and not panel.ui.unitLabel.text.startswith("Reading"), seconds=300)
     if arguments.preset:
         panel._parameterNode.preset = arguments.preset
