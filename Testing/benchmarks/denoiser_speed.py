@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from PETDiffusionLib.methods.denoise import BUNDLED_MODEL, load_network
 from PETDiffusionLib.models import find_model
+from PETDiffusionLib.networks.precision import FastPrecision
 from PETDiffusionLib.simulation.bodies import procedural_body
 from PETDiffusionLib.volumes.resampling import apply_matrices, centre_matrix
 from Testing.benchmarks import baselines
@@ -76,12 +77,13 @@ def central_cube(volume: np.ndarray, side: int) -> np.ndarray:
 
 def report_floor() -> None:
     """The network's operations and rate on one window, against a plain 3 x 3 x 3 convolution of its widest kind."""
-    network, _ = load_network(find_model(BUNDLED_MODEL), "cpu")
-    window, one = torch.randn(1, 3, 96, 96, 96), torch.ones(1)
+    loaded, _ = load_network(find_model(BUNDLED_MODEL), "cpu")
+    network = FastPrecision(loaded)
+    window, one = torch.randn(1, loaded.enter.in_channels // 8, 96, 96, 96), torch.ones(1)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(window, one, one)
     rate = counter.get_total_flops() / best_of(lambda: network(window, one, one)) / 1e9
-    layer = torch.nn.Conv3d(32, 32, 3, padding=1).to(memory_format=torch.channels_last_3d)
+    layer = FastPrecision(torch.nn.Conv3d(32, 32, 3, padding=1).to(memory_format=torch.channels_last_3d))
     block = torch.randn(1, 32, 48, 48, 48).contiguous(memory_format=torch.channels_last_3d)
     floor = 2 * 27 * 32 * 32 * block[0, 0].numel() / best_of(lambda: layer(block)) / 1e9
     per_voxel = counter.get_total_flops() / window[0, 0].numel() / 1e3
