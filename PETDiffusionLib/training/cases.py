@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from PETDiffusionLib.simulation.acquisition import scan
 from PETDiffusionLib.simulation.bodies import BODY_LENGTH_MM, procedural_body
 from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.scanners import random_scanner
 from PETDiffusionLib.simulation.shapes import random_shapes
+from PETDiffusionLib.training.case_files import ensure_files, save_arrays
 
 DOSES_PER_CASE = 4
 # Seeds of the three uses never meet: cases for tuning and testing count from elsewhere (see Testing/benchmarks).
@@ -60,15 +59,12 @@ def bounding_box(volume: np.ndarray, margin: int) -> tuple[slice, ...]:
 
 def save_case(case: Case, path: Path) -> None:
     """Write a case in half precision (0.05 % of a value); the file appears whole or not at all."""
-    temporary = path.with_suffix(".partial")
-    with open(temporary, "wb") as stream:
-        np.savez_compressed(
-            stream,
-            reference=case.reference.astype(np.float16),
-            low_dose=np.stack(case.low_dose).astype(np.float16),
-            voxel_size_mm=np.asarray(case.voxel_size_mm),
-        )
-    temporary.replace(path)
+    save_arrays(
+        path,
+        reference=case.reference.astype(np.float16),
+        low_dose=np.stack(case.low_dose).astype(np.float16),
+        voxel_size_mm=np.asarray(case.voxel_size_mm),
+    )
 
 
 def load_case(path: Path) -> Case:
@@ -80,17 +76,8 @@ def load_case(path: Path) -> Case:
 
 def ensure_cases(folder: Path, seeds: range, workers: int = 1) -> list[Path]:
     """Make the cases of `seeds` that `folder` lacks, in `workers` processes; returns all their paths in order."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"case_{seed:06d}.npz" for seed in seeds]
-    missing = [(seed, path) for seed, path in zip(seeds, paths, strict=True) if not path.exists()]
-    if workers == 1:
-        for seed, path in missing:
-            _make_and_save(seed, path)
-    elif missing:
-        # Spawned, not forked: torch's threads and a GPU in use do not survive a fork.
-        with get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
-            pool.starmap(_make_and_save, missing, chunksize=1)
-    return paths
+    return ensure_files(paths, seeds, _make_and_save, workers)
 
 
 def _make_and_save(seed: int, path: Path) -> None:

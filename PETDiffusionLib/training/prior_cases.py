@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from PETDiffusionLib.simulation.acquisition import FWHM_TO_SIGMA
 from PETDiffusionLib.simulation.anatomy import anatomical_image
 from PETDiffusionLib.simulation.bodies import BODY_LENGTH_MM, procedural_body
 from PETDiffusionLib.simulation.phantom import add_lesions
+from PETDiffusionLib.training.case_files import ensure_files, save_arrays
 from PETDiffusionLib.volumes.resampling import downsampled
 
 # Seeds of their own, apart from those of the denoiser's cases and of every benchmark.
@@ -71,15 +71,12 @@ def _occupied(activity: np.ndarray, margin: int) -> tuple[slice, ...]:
 
 def save_prior_case(case: PriorCase, path: Path) -> None:
     """Write a case in half precision; the file appears whole or not at all."""
-    temporary = path.with_suffix(".partial")
-    with open(temporary, "wb") as stream:
-        np.savez(
-            stream,
-            activity=case.activity.astype(np.float16),
-            anatomy=case.anatomy.astype(np.float16),
-            voxel_size_mm=np.asarray(case.voxel_size_mm),
-        )
-    temporary.replace(path)
+    save_arrays(
+        path,
+        activity=case.activity.astype(np.float16),
+        anatomy=case.anatomy.astype(np.float16),
+        voxel_size_mm=np.asarray(case.voxel_size_mm),
+    )
 
 
 def load_prior_case(path: Path) -> PriorCase:
@@ -91,17 +88,8 @@ def load_prior_case(path: Path) -> PriorCase:
 
 def ensure_prior_cases(folder: Path, seeds: range, workers: int = 1) -> list[Path]:
     """Make the cases of `seeds` that `folder` lacks, in `workers` processes; returns all their paths in order."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"prior_{seed:07d}.npz" for seed in seeds]
-    missing = [(seed, path) for seed, path in zip(seeds, paths, strict=True) if not path.exists()]
-    if workers == 1:
-        for seed, path in missing:
-            _make_and_save(seed, path)
-    elif missing:
-        # Spawned, not forked: a GPU in use does not survive a fork.
-        with get_context("spawn").Pool(workers) as pool:
-            pool.starmap(_make_and_save, missing, chunksize=1)
-    return paths
+    return ensure_files(paths, seeds, _make_and_save, workers)
 
 
 def _make_and_save(seed: int, path: Path) -> None:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.ndimage import gaussian_filter
 
 from PETDiffusionLib.simulation.bodies import BODY_LENGTH_MM, procedural_body
 from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.regridding import regridded
 from PETDiffusionLib.simulation.shapes import random_shapes
+from PETDiffusionLib.training.case_files import ensure_files, save_arrays
 
 LENGTH_MM = 90.0
 # voxels across the field of view: voxel size in mm; the sinogram has as many bins of that size
@@ -64,17 +63,8 @@ def _phantom(seed: int, length_mm: float, rng: np.random.Generator) -> Phantom:
 
 def ensure_cases(folder: Path, seeds: Sequence[int], workers: int = 1) -> list[Path]:
     """Make the cases of `seeds` that `folder` lacks, in `workers` processes; returns all their paths in order."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"phantom_{seed:06d}.npz" for seed in seeds]
-    missing = [(seed, path) for seed, path in zip(seeds, paths, strict=True) if not path.exists()]
-    if workers == 1 or len(missing) < 2:
-        for seed, path in missing:
-            _make_and_save(seed, path)
-    else:
-        # Spawned, not forked: torch's threads and a GPU in use do not survive a fork.
-        with get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
-            pool.starmap(_make_and_save, missing, chunksize=1)
-    return paths
+    return ensure_files(paths, seeds, _make_and_save, workers)
 
 
 def _make_and_save(seed: int, path: Path) -> None:
@@ -83,15 +73,12 @@ def _make_and_save(seed: int, path: Path) -> None:
 
 def save_case(case: SinogramCase, path: Path) -> None:
     """Write a case in half precision; the file appears whole or not at all."""
-    temporary = path.with_suffix(".partial")
-    with open(temporary, "wb") as stream:
-        np.savez_compressed(
-            stream,
-            activity=case.activity.astype(np.float16),
-            mu=case.mu.astype(np.float16),
-            size_mm=np.array([case.voxel_mm, case.plane_mm]),
-        )
-    temporary.replace(path)
+    save_arrays(
+        path,
+        activity=case.activity.astype(np.float16),
+        mu=case.mu.astype(np.float16),
+        size_mm=np.array([case.voxel_mm, case.plane_mm]),
+    )
 
 
 def load_case(path: Path) -> SinogramCase:
