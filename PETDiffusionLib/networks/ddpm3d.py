@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.networks.convolutions import Conv3d
 from PETDiffusionLib.networks.group_norm import normalised_silu
 
 GROUPS = 32
@@ -36,7 +37,7 @@ class DDPM3D(nn.Module):
         embedding = 4 * base
         self.time_embed = nn.Sequential(nn.Linear(base, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         width = base * multipliers[0]
-        self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv3d(channels, width, 3, padding=1)])])
+        self.input_blocks = nn.ModuleList([nn.ModuleList([Conv3d(channels, width, 3, padding=1)])])
         skips = [width]
         for level, multiplier in enumerate(multipliers):
             if level > 0:
@@ -57,7 +58,7 @@ class DDPM3D(nn.Module):
                 if level > 0 and block == blocks:
                     layers.append(ResidualBlock(width, width, embedding, "up"))
                 self.output_blocks.append(nn.ModuleList(layers))
-        self.out = nn.Sequential(nn.GroupNorm(GROUPS, width), nn.SiLU(), nn.Conv3d(width, 2, 3, padding=1))
+        self.out = nn.Sequential(nn.GroupNorm(GROUPS, width), nn.SiLU(), Conv3d(width, 2, 3, padding=1))
 
     def forward(
         self, x_t: torch.Tensor, timesteps: torch.Tensor, low_dose: torch.Tensor, film: list[Film] | None = None
@@ -112,13 +113,13 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, after: int, embedding: int, resize: str = "") -> None:
         super().__init__()
         self.resize = resize
-        self.in_layers = nn.Sequential(nn.GroupNorm(GROUPS, width), nn.SiLU(), nn.Conv3d(width, after, 3, padding=1))
+        self.in_layers = nn.Sequential(nn.GroupNorm(GROUPS, width), nn.SiLU(), Conv3d(width, after, 3, padding=1))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * after))
         # The identity stands where the published network has its unused dropout, so that names agree.
         self.out_layers = nn.Sequential(
-            nn.GroupNorm(GROUPS, after), nn.SiLU(), nn.Identity(), nn.Conv3d(after, after, 3, padding=1)
+            nn.GroupNorm(GROUPS, after), nn.SiLU(), nn.Identity(), Conv3d(after, after, 3, padding=1)
         )
-        self.skip_connection = nn.Identity() if width == after else nn.Conv3d(width, after, 1)
+        self.skip_connection = nn.Identity() if width == after else Conv3d(width, after, 1)
 
     def forward(self, x: torch.Tensor, film: Film) -> torch.Tensor:
         h = self._resized(normalised_silu(x, self.in_layers[0]))

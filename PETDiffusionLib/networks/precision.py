@@ -25,8 +25,7 @@ def fast_precision(device: torch.device) -> torch.dtype:
 class FastPrecision(nn.Module):
     """`network` in the fast precision of the device that its inputs are on; single precision goes in and comes out.
 
-    Where a volume's gradients are wanted on a processor, single precision is used throughout: there PyTorch 2.13 gets
-    the weight gradients of 3D convolutions in bfloat16 wrong at some shapes (it reads memory that nothing wrote).
+    Where gradients are wanted on a processor, a volume's network must be of the layers of `convolutions`.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -35,6 +34,5 @@ class FastPrecision(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         device = inputs[0].device
-        gradients_fail = device.type == "cpu" and torch.is_grad_enabled() and inputs[0].dim() == 5
-        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device) and not gradients_fail):
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
             return self.network(*inputs).float()

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import nn
 
+from PETDiffusionLib.networks.convolutions import Conv3d, ConvTranspose3d
+
 
 class ResidualUNet3D(nn.Module):
     """Three levels of residual blocks with their two scalars, time and noise level, as per-channel scale and shift.
@@ -37,17 +39,17 @@ class ResidualUNet3D(nn.Module):
         self.register_buffer(
             "frequencies", torch.exp(torch.linspace(0, math.log(30), embedding // 4)), persistent=False
         )
-        self.enter = nn.Conv3d(8 * in_channels, first, 3, padding=1)
+        self.enter = Conv3d(8 * in_channels, first, 3, padding=1)
         self.encode1 = _blocks(first, embedding, blocks[0])
-        self.down1 = nn.Conv3d(first, second, 2, stride=2)
+        self.down1 = Conv3d(first, second, 2, stride=2)
         self.encode2 = _blocks(second, embedding, blocks[1])
-        self.down2 = nn.Conv3d(second, third, 2, stride=2)
+        self.down2 = Conv3d(second, third, 2, stride=2)
         self.middle = _blocks(third, embedding, blocks[2])
-        self.up2 = nn.ConvTranspose3d(third, second, 2, stride=2)
+        self.up2 = ConvTranspose3d(third, second, 2, stride=2)
         self.decode2 = _blocks(second, embedding, blocks[1])
-        self.up1 = nn.ConvTranspose3d(second, first, 2, stride=2)
+        self.up1 = ConvTranspose3d(second, first, 2, stride=2)
         self.decode1 = _blocks(first, embedding, blocks[0] + 1)
-        self.leave = nn.Conv3d(first, 8 * out_channels, 3, padding=1)
+        self.leave = Conv3d(first, 8 * out_channels, 3, padding=1)
         _start_at_zero(self.leave)
 
     def forward(self, x: torch.Tensor, time: torch.Tensor, noise_level: torch.Tensor) -> torch.Tensor:
@@ -69,8 +71,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, embedding: int) -> None:
         super().__init__()
-        self.first = nn.Conv3d(channels, channels, 3, padding=1)
-        self.second = nn.Conv3d(channels, channels, 3, padding=1)
+        self.first = Conv3d(channels, channels, 3, padding=1)
+        self.second = Conv3d(channels, channels, 3, padding=1)
         self.modulate = nn.Linear(embedding, 2 * channels)
         _start_at_zero(self.second)
         _start_at_zero(self.modulate)

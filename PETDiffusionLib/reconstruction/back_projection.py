@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry
 from PETDiffusionLib.sinograms.grid import ImageGrid
 from PETDiffusionLib.sinograms.sinogram import Sinogram
+
+VIEWS_AT_ONCE = 8  # as many as the indices of a large image take little memory for
 
 
 @torch.no_grad()
@@ -35,18 +38,27 @@ def fbp(
         torch.as_tensor([start + i * side for i in range(count)], dtype=torch.float32, device=lines.device)
         for start, side, count in zip(grid.origin_mm[:2], grid.voxel_size_mm[:2], grid.shape[:0:-1], strict=True)
     )
-    image = torch.zeros(grid.shape, device=lines.device)
-    padded = torch.nn.functional.pad(filtered, (1, 2))  # a line beyond the bins reads zero
+    table = torch.nn.functional.pad(filtered, (1, 2)).permute(1, 2, 0)  # a line beyond the bins reads zero
     first = float(geometry.tangential_positions[0])
-    for view, phi in enumerate(geometry.view_angles):
-        s_mm = x_mm[None, :] * math.cos(phi) + y_mm[:, None] * math.sin(phi)
+    image = torch.zeros(grid.shape[1] * grid.shape[2], grid.shape[0], device=lines.device)  # planes of a voxel together
+    for start in range(0, geometry.views, VIEWS_AT_ONCE):
+        angles = geometry.view_angles[start : start + VIEWS_AT_ONCE]
+        profiles = table[start : start + len(angles)].reshape(-1, geometry.planes)  # [view x tangential, plane]
+        phi = torch.as_tensor(np.asarray(angles), dtype=torch.float32, device=lines.device)
+        s_mm = x_mm[None, :, None] * phi.cos() + y_mm[:, None, None] * phi.sin()  # [y, x, view]
         position = (s_mm / float(geometry.bin_mm or 0) - first + 1).clamp_(0, geometry.tangential_bins + 1)
-        left = position.long()
+        left = position.int()
         fraction = position - left
-        profile = padded[:, view]  # [plane, tangential]
-        image += torch.lerp(profile[:, left], profile[:, left + 1], fraction)
+        left += table.shape[1] * torch.arange(len(angles), dtype=torch.int32, device=lines.device)
+        image += torch.nn.functional.embedding_bag(
+            torch.cat([left, left + 1], dim=2).flatten(0, 1),
+            profiles,
+            mode="sum",
+            per_sample_weights=torch.cat([1 - fraction, fraction], dim=2).flatten(0, 1),
+        )
         if progress is not None:
-            progress((view + 1) / geometry.views)
+            progress((start + len(angles)) / geometry.views)
+    image = image.T.reshape(grid.shape)
     return image * (math.pi / geometry.views)
 
 

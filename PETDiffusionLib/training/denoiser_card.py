@@ -12,15 +12,20 @@ from PETDiffusionLib.training.crops import CropSource
 
 
 def denoiser_card(
-    arguments: argparse.Namespace, steps: int, source: CropSource, kappa: float, voxel_size_mm: float
+    arguments: argparse.Namespace,
+    steps: int,
+    source: CropSource,
+    widths: tuple[int, int, int],
+    kappa: float,
+    voxel_size_mm: float,
 ) -> dict[str, Any]:
     """The card's own fields for a denoiser trained for `steps` on `source`."""
     return {
         "id": "petdiffusion-denoiser",
-        "version": "2.0.0",
+        "version": "3.0.0",
         "task": "denoise",
         "title": "PETDiffusion denoiser (residual diffusion, simulated multi-tracer PET)",
-        "architecture": {"name": "residual_unet3d", "arguments": {}, "kappa": kappa},
+        "architecture": {"name": "residual_unet3d", "arguments": {"widths": widths}, "kappa": kappa},
         "input": {"unit": "suvbw", "scale": 1.0, "voxel_size_mm": [voxel_size_mm] * 3},
         "training": _training_facts(arguments, steps, source),
         "figures": {},
