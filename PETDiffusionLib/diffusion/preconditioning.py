@@ -11,7 +11,7 @@ from torch import nn
 
 from PETDiffusionLib.diffusion.noise_level import NoiseScale, local_uptake
 
-LOG_SD_RANGE = (-6.0, 2.0)
+LOG_SD_RANGE = (-4.0, 2.0)
 
 
 def make_condition(y: torch.Tensor, noise: NoiseScale) -> torch.Tensor:

@@ -27,6 +27,7 @@ from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
+from PETDiffusionLib.training.options import add_case_options, add_plan_options
 from PETDiffusionLib.training.sinogram_batches import TRUES_PER_BIN, SinogramBatch, SinogramSource
 from PETDiffusionLib.training.sinogram_cases import GRIDS, ensure_cases
 from PETDiffusionLib.training.sinogram_errors import image_errors
@@ -150,16 +151,10 @@ def _card(arguments: argparse.Namespace, steps: int, figures: dict[str, float]) 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train counts`."""
-    parser.add_argument("out", help="folder of the checkpoint, the curve, the phantoms and the model")
-    parser.add_argument("--data", help="folder of the phantoms, made where missing (default: OUT/phantoms)")
-    parser.add_argument("--cases", type=int, default=200, help="phantoms to train on")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make phantoms")
-    parser.add_argument("--steps", type=int, default=4000)
+    add_case_options(parser, cases=200)
+    add_plan_options(parser, steps=4000, rate=1e-3)
     parser.add_argument("--stacks", type=int, default=4, help="stacks of planes in a batch")
     parser.add_argument("--planes", type=int, default=16, help="planes of a stack")
-    parser.add_argument("--rate", type=float, default=1e-3, help="the highest learning rate")
-    parser.add_argument("--every", type=int, default=200, help="steps between validations and checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,6 +11,7 @@ import copy
 import datetime
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +26,34 @@ from PETDiffusionLib.networks.ddpm3d import DDPM3D, ResidualBlock
 from PETDiffusionLib.networks.precision import fast_precision
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED, ensure_cases
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
+from PETDiffusionLib.training.options import add_case_options, add_plan_options
 from PETDiffusionLib.training.pairs import PairSource, groups_of_cases, groups_of_table
 from PETDiffusionLib.training.processes import first_process_first, rank, training_device
 
 MODEL_ID, VERSION = "petdiffusion-ddpm3d", "1.0.0"
 EARLY_TIMES = 30
+WEIGHTINGS = ("noise", "truncated-snr")
+LARGEST_WEIGHT = 300.0  # of a noise error: at the last times x_0 counts as much as the noise does at the others
 ALPHAS_CUMPROD = linear_alphas_cumprod()
 VALIDATION_CASES, VALIDATION_CROPS, VALIDATION_STEPS, VALIDATION_START = 8, 8, 10, 200
 
 
-def losses(network: nn.Module, crops: torch.Tensor, generator: torch.Generator) -> Losses:
+def losses(network: nn.Module, crops: torch.Tensor, generator: torch.Generator, weighting: str = "noise") -> Losses:
     """Squared error of the noise, and the variational bound in bits with its mean held (Nichol and Dhariwal 2021).
 
     `crops` [batch, 2, z, y, x] are low dose and full dose on the network's scale. Small times, where there is most to
     learn, are drawn more often and count the less for it: the expected loss is that of uniform times. At t = 0, where
     the true step has no width, it is given that of t = 1, as the learned one's lower bound is.
+
+    With the `weighting` "truncated-snr" (Salimans and Ho 2022) the squared error is that of the noise or of x_0,
+    whichever is larger, and late times are drawn more often: a network that was trained for hours and not for weeks
+    otherwise knows the noise of late times to a hundredth, and x_0, which is that over sqrt(abar), not at all.
     """
     low_dose, x0 = crops.split(1, dim=1)
     schedule = _schedule(x0.device)
-    chances = schedule[4].expand(len(x0), -1)
-    times = torch.multinomial(chances, 1, generator=generator)[:, 0]
+    if weighting == "truncated-snr":
+        schedule[4] = (schedule[4] + 1 / len(ALPHAS_CUMPROD)) / 2
+    times = torch.multinomial(schedule[4].expand(len(x0), -1), 1, generator=generator)[:, 0]
     abar, log_posterior, log_beta, weight, chance = schedule[:, times, None, None, None, None]
     importance = 1 / (len(ALPHAS_CUMPROD) * chance)
     eps = torch.randn(x0.shape, generator=generator, device=x0.device)
@@ -53,6 +62,8 @@ def losses(network: nn.Module, crops: torch.Tensor, generator: torch.Generator) 
     log_variance = log_posterior + (answer[:, 1:] + 1) / 2 * (log_beta - log_posterior)
     ratio = (log_posterior - log_variance).exp() + weight * squared.detach() * (-log_variance).exp()
     bits = 0.5 * (log_variance - log_posterior - 1 + ratio) / math.log(2)
+    if weighting == "truncated-snr":
+        squared = squared * ((1 - abar) / abar).clamp(1.0, LARGEST_WEIGHT)
     noise, bound = (importance * squared).mean(), (importance * bits).mean()
     return {"loss": noise + bound, "noise": noise, "bound": bound}
 
@@ -129,7 +140,7 @@ def train(arguments: argparse.Namespace) -> None:
         loop: TrainingLoop[torch.Tensor] = TrainingLoop(network, folder, plan, device)
         loop.run(
             lambda step: batch(source, arguments.batch, arguments.seed, rank(), step),
-            losses,
+            partial(losses, weighting=arguments.weighting),
             lambda average: validate(crops, loop),
         )
         if rank() == 0:
@@ -147,7 +158,7 @@ def _sources(arguments: argparse.Namespace, device: torch.device) -> tuple[PairS
     sources = []
     for first, count in ((TRAINING_SEED, arguments.cases), (VALIDATION_SEED, min(VALIDATION_CASES, arguments.cases))):
         with first_process_first():
-            paths = ensure_cases(folder, range(first, first + count))
+            paths = ensure_cases(folder, range(first, first + count), arguments.workers)
         sources.append(PairSource(groups_of_cases(paths, arguments.voxel_mm), arguments.crop, device))
     return sources[0], sources[1]
 
@@ -158,6 +169,7 @@ def _card(arguments: argparse.Namespace, figures: dict[str, float]) -> dict[str,
     command += f"--multipliers {' '.join(map(str, arguments.multipliers))} --crop {' '.join(map(str, arguments.crop))} "
     command += f"--voxel-mm {arguments.voxel_mm:g} --scale {arguments.scale:g} --steps {arguments.steps} "
     command += f"--batch {arguments.batch} --rate {arguments.rate:g} --ema {arguments.ema:g} --seed {arguments.seed} "
+    command += f"--weighting {arguments.weighting} " if arguments.weighting != "noise" else ""
     command += "--pairs PAIRS.csv" if arguments.pairs else f"--cases {arguments.cases}"
     return {
         "id": MODEL_ID,
@@ -185,23 +197,19 @@ def _card(arguments: argparse.Namespace, figures: dict[str, float]) -> dict[str,
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train ddpm3d`; the defaults are the paper's, but for the steps."""
-    parser.add_argument("out", help="folder of the checkpoint, the curve, TensorBoard's log and the model")
+    add_case_options(parser, cases=170)
+    add_plan_options(parser, steps=200_000, rate=1e-4, every=500)
     parser.add_argument("--pairs", metavar="CSV", help="volumes to train on: columns low_dose and full_dose")
     parser.add_argument("--suv", action="store_true", help="the pairs are in SUV, where their files do not say it")
-    parser.add_argument("--data", help="without --pairs: folder of simulated cases, made where missing")
-    parser.add_argument("--cases", type=int, default=170, help="phantoms to train on")
     parser.add_argument("--voxel-mm", type=float, default=1.65, help="the model's cubic voxels")
     parser.add_argument("--scale", type=float, default=16.0, help="the SUV that the network sees as 1, and the most")
     parser.add_argument("--base", type=int, default=128, help="channels at full resolution, a multiple of 32")
     parser.add_argument("--multipliers", type=int, nargs="+", default=[1, 1, 2, 3, 4], help="widths of the levels")
     parser.add_argument("--blocks", type=int, default=2, help="residual blocks a level")
     parser.add_argument("--crop", type=int, nargs=3, default=[96, 96, 96], metavar=("Z", "Y", "X"))
-    parser.add_argument("--steps", type=int, default=200_000)
     parser.add_argument("--batch", type=int, default=1, help="crops a step and process")
-    parser.add_argument("--rate", type=float, default=1e-4, help="the highest learning rate")
+    parser.add_argument("--weighting", choices=WEIGHTINGS, default="noise", help="of the squared error over the times")
     parser.add_argument("--ema", type=float, default=0.9999, help="decay of the average of the weights")
-    parser.add_argument("--every", type=int, default=500, help="steps between validations and checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

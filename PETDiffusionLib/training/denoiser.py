@@ -20,6 +20,7 @@ from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED, ensur
 from PETDiffusionLib.training.crops import Crops, CropSource
 from PETDiffusionLib.training.denoiser_card import denoiser_card
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
+from PETDiffusionLib.training.options import add_case_options, add_plan_options
 
 VOXEL_SIZE_MM = 2.5  # what PET resolves: a reconstruction of 4.5 mm FWHM comes back from this grid within 0.1 %
 WIDTHS = (48, 80, 96)
@@ -32,7 +33,7 @@ VALIDATION_CASES, VALIDATION_CROPS = 16, 36
 
 
 def losses(network: torch.nn.Module, crops: Crops, generator: torch.Generator) -> Losses:
-    """Squared error of x_0 and negative log-likelihood of its stated variance.
+    """Squared error of x_0 and negative log-likelihood of its stated variance (beta-NLL, Seitzer et al. 2022).
 
     Errors are a share of the low dose's own, four fifths of it in SUV and one fifth relative to the local noise. That
     share shrinks with the noise n about as n^-0.9, and the weight n^0.9 makes a decibel worth the same at every dose.
@@ -51,7 +52,10 @@ def losses(network: torch.nn.Module, crops: Crops, generator: torch.Generator) -
     share = 0.8 * _mean_square(error) / (_mean_square(given) + (LEAST_GIVEN * noise.uptake) ** 2) + 0.2 * relative
     amount = (_mean_square(given).sqrt() / noise.uptake).clamp(0.01, 2.0)
     occupied = noise.smooth > 0.05 * noise.uptake[:, None, None, None, None]
-    surprise = 0.5 * error.detach().square() / variance + 0.5 * (variance / noise.scale.square()).log()
+    stated = variance / noise.scale.square()
+    surprise = 0.5 * error.detach().square() / variance + 0.5 * stated.log()
+    surprise = surprise * stated.detach().sqrt()  # or one too sure voxel would outweigh all others
+    share = torch.where(share < 1, share, 1 + share.clamp_min(1).log())  # no single crop gone astray rules a step
     squared, likelihood = (amount**0.9 * share).mean(), (surprise * occupied).sum() / occupied.sum()
     return {"loss": squared + 0.01 * likelihood, "squared": squared, "likelihood": likelihood}
 
@@ -113,15 +117,9 @@ def _crops(folder: Path, first_seed: int, count: int, workers: int, device: torc
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train denoiser`."""
-    parser.add_argument("out", help="folder of the checkpoint, the curve and the simulated cases")
-    parser.add_argument("--data", help="folder of the cases, made where missing (default: OUT/cases)")
-    parser.add_argument("--cases", type=int, default=170, help="phantoms to train on, four doses each")
-    parser.add_argument("--workers", type=int, default=1, help="processes that simulate cases")
-    parser.add_argument("--steps", type=int, default=4500)
+    add_case_options(parser, cases=280)
+    add_plan_options(parser, steps=5400, rate=1e-3)
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--rate", type=float, default=1e-3, help="the highest learning rate")
-    parser.add_argument("--every", type=int, default=200, help="steps between validations and checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", metavar="MODEL", help="start from the weights of this model instead of from nothing")
 
 

@@ -18,6 +18,7 @@ from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
+from PETDiffusionLib.training.options import add_case_options, add_plan_options
 from PETDiffusionLib.training.prior_cases import (
     RESOLUTION_RANGE_MM,
     TRAINING_SEED,
@@ -170,18 +171,12 @@ def _card(arguments: argparse.Namespace, architecture: dict[str, Any], figures: 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train prior`."""
-    parser.add_argument("out", help="folder of the checkpoint, the curve and the simulated cases")
-    parser.add_argument("--data", help="folder of the cases, made where missing (default: OUT/cases)")
-    parser.add_argument("--cases", type=int, default=120, help="phantoms to train on")
-    parser.add_argument("--workers", type=int, default=1, help="processes that simulate cases")
-    parser.add_argument("--steps", type=int, default=4500)
+    add_case_options(parser, cases=120)
+    add_plan_options(parser, steps=4500, rate=1e-3, every=500)
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--rate", type=float, default=1e-3, help="the highest learning rate")
     parser.add_argument("--widths", type=int, nargs=3, default=(24, 48, 80), help="channels at three resolutions")
     parser.add_argument("--blocks", type=int, nargs=3, default=(1, 1, 2), help="residual blocks at three resolutions")
     parser.add_argument("--start", metavar="MODEL", help="start from the weights of this model instead of from nothing")
-    parser.add_argument("--every", type=int, default=500, help="steps between validations and checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -29,6 +29,7 @@ from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.red import RedUNet
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
+from PETDiffusionLib.training.options import add_case_options, add_plan_options
 from PETDiffusionLib.training.sinogram_batches import TRUES_PER_BIN, SinogramSource
 from PETDiffusionLib.training.sinogram_cases import ensure_cases
 from PETDiffusionLib.training.sinogram_pairs import SinogramPairs
@@ -191,18 +192,12 @@ def _normalised(low_dose: torch.Tensor, full_dose: torch.Tensor) -> Pair:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train red`."""
-    parser.add_argument("out", help="folder of the stages, the phantoms and the model")
+    add_case_options(parser, cases=200)
+    add_plan_options(parser, steps=5000, rate=None)
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument("--pairs", metavar="CSV", help="train on the pairs of a table, not on simulation")
-    parser.add_argument("--data", help="folder of the phantoms, made where missing (default: OUT/phantoms)")
-    parser.add_argument("--cases", type=int, default=200, help="phantoms to train on")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make phantoms")
-    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=8, help="planes in a batch")
     parser.add_argument("--width", type=int, default=32, help="channels of the first level (published: 32)")
-    parser.add_argument("--rate", type=float, help="the highest learning rate (default: the stage's)")
-    parser.add_argument("--every", type=int, default=200, help="steps between validations and checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

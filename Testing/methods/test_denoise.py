@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from PETDiffusionLib.errors import Cancelled, PETDiffusionError
 from PETDiffusionLib.methods.denoise import denoise
+from PETDiffusionLib.models import find_model
 from PETDiffusionLib.projection.attenuation import WATER_MU_PER_MM
 from PETDiffusionLib.simulation.acquisition import scan
 from PETDiffusionLib.simulation.phantom import empty_phantom
@@ -113,7 +114,8 @@ def test_volumes_smaller_than_a_window_work(shape):
 
 def test_the_models_grid_has_cubic_voxels_and_the_same_centre():
     result = denoise(pet(), preset="fast", grid="model")
-    assert result.image.GetSpacing() == (1.65, 1.65, 1.65)
+    assert result.image.GetSpacing() == tuple(find_model("petdiffusion-denoiser").input["voxel_size_mm"])
+    assert len(set(result.image.GetSpacing())) == 1
 
     def centre(image):
         return image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()])

@@ -88,6 +88,21 @@ def test_the_expected_loss_is_that_of_uniform_times() -> None:
     assert float((seen[0] < 60).float().mean()) > 0.25
 
 
+def test_truncated_snr_weighs_a_late_error_as_what_it_does_to_the_volume() -> None:
+    """A noise that is off by d makes x_0 off by d times the noise over the signal: its square counts, up to a limit."""
+    crops, seen = torch.rand(20_000, 2, 1, 1, 1), []
+
+    def listening(x_t, times, low_dose):
+        seen.append(times)
+        return torch.zeros(len(x_t), 2, 1, 1, 1)
+
+    noise = ddpm3d.losses(listening, crops, torch.Generator().manual_seed(0), "truncated-snr")["noise"]
+    abar = torch.tensor(ddpm3d.ALPHAS_CUMPROD)
+    expected = ((1 - abar) / abar).clamp(1.0, ddpm3d.LARGEST_WEIGHT).mean()
+    assert float(noise) == pytest.approx(float(expected), rel=0.05)
+    assert float((seen[0] >= 500).float().mean()) > 0.3
+
+
 def test_the_variational_bound_teaches_the_variance_and_not_the_mean() -> None:
     answer = torch.zeros(4, 2, 2, 4, 4, requires_grad=True)
     terms = ddpm3d.losses(lambda *inputs: answer, torch.rand(4, 2, 2, 4, 4), torch.Generator().manual_seed(0))
