@@ -143,7 +143,10 @@ def _reconstructed(restorer: Restorer, sinogram: Sinogram, options: dict[str, An
 
 
 def _spread(restorer: Restorer, options: dict[str, Any], seed: int) -> np.ndarray:
-    """The standard deviation over reconstructions of draws, [z, y, x]. Raises PETDiffusionError "no-uncertainty"."""
+    """The standard deviation over reconstructions of draws, [z, y, x]. Raises PETDiffusionError "no-uncertainty".
+
+    Draws of few steps spread too little; the card's `spread_factor`, found on other bodies, makes up for it.
+    """
     if restorer.bridge is None:
         raise PETDiffusionError(
             "no-uncertainty",
@@ -151,7 +154,8 @@ def _spread(restorer: Restorer, options: dict[str, Any], seed: int) -> np.ndarra
         )
     steps = max(2, options["steps"] or DRAW_STEPS)
     draws = [restorer.restored(steps, 1000 * seed + number) for number in range(options["draws"])]
-    return np.std([_reconstructed(restorer, draw, options) for draw in draws], axis=0, ddof=1)
+    factor = float(restorer.card.architecture.get("spread_factor", 1.0))
+    return factor * np.std([_reconstructed(restorer, draw, options) for draw in draws], axis=0, ddof=1)
 
 
 def _image(grid: ImageGrid, array: np.ndarray, post_filter_mm: float) -> sitk.Image:

@@ -33,7 +33,7 @@ from PETDiffusionLib.training.sinogram_cases import GRIDS, ensure_cases
 from PETDiffusionLib.training.sinogram_errors import image_errors
 
 ARCHITECTURE: dict[str, Any] = {"in_channels": CHANNELS, "out_channels": 1, "widths": [24, 40, 64], "blocks": [1, 1, 2]}
-MODEL_ID, VERSION = "petdiffusion-counts", "1.0.0"
+MODEL_ID, VERSION = "petdiffusion-counts", "2.0.0"
 VALIDATION_CASES, VALIDATION_BATCHES = 8, 8
 
 

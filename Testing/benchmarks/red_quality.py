@@ -46,6 +46,7 @@ GRID = ImageGrid((PLANES, SIZE, SIZE), (VOXEL_MM, VOXEL_MM, VOXEL_MM))
 ITERATIONS, SUBSETS = 3, 11
 GAUSSIANS_MM = (3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20)
 METHODS = ("osem", "gaussian", "denoiser", "unet", "ren", "red", "counts")
+DRAWS, DRAW_STEPS = 8, 5  # those of `reconstruct --method red --uncertainty`
 STEPS = (20, 10, 5, 1)  # of REN and RED besides their 50, and of draws on the count bridge
 WALKS = tuple(f"{method} {steps}" for method in ("ren", "red", "draw") for steps in STEPS)
 LEAST_LESION_ML, LEAST_CONTRAST, BACKGROUND_ML = 0.5, 1.5, 4.0
@@ -85,6 +86,7 @@ class Bench:
             network = ResidualUNet3D(**card.architecture["arguments"])
             network.load_state_dict(load_weights(card))
             self.network = self._fast(network.eval())
+            self.spread_factor = float(card.architecture.get("spread_factor", 1.0))
             self.walks["counts"] = lambda data: self._bridge(data).mean()
             for steps in STEPS:
                 self.methods[f"draw {steps}"] = partial(self._drawn, steps)
@@ -209,6 +211,25 @@ def measured(bench: Bench, study: Study, data: Sinogram, name: str, seed: int, f
     return {"seconds": seconds} | scores(study, image)
 
 
+def spread_of_draws(bench: Bench, bodies: list[Body]) -> None:
+    """Print the share of body voxels within 1.96 sd of the posterior mean's volume, and the factor that makes it 95 %.
+
+    The card's `spread_factor` comes from the tuning bodies; what is said of it, from the test bodies.
+    """
+    drawn = bench.methods[f"draw {DRAW_STEPS}"]
+    print(f"body, DRF, share within 1.96 sd of {DRAWS} draws of {DRAW_STEPS} steps, and the factor for 95 %")
+    for body in bodies:
+        study = bench.study(body)
+        inside = metrics.body_mask(study.reference, GRID.voxel_size_mm)
+        for drf in DRFS:
+            data = study.expected.measured(drf, seed=body.seed).to(bench.device)
+            error = np.abs(bench.methods["counts"](data, 0) - study.reference)[inside]
+            sd = np.std([drawn(data, number) for number in range(DRAWS)], axis=0, ddof=1)[inside]
+            sd = bench.spread_factor * np.maximum(sd, 1e-6)
+            share, factor = float((error <= 1.96 * sd).mean()), float(np.quantile(error / sd, 0.95)) / 1.96
+            print(f"{body.name}, {drf}, {share:.3f}, {factor:.2f}", flush=True)
+
+
 def picture(bench: Bench, path: Path, drf: int) -> None:
     """One plane of the first body: its sinogram and its volume, at low dose, restored in each way, and noise-free."""
     body = test_bodies()[0]
@@ -277,11 +298,16 @@ def main() -> None:
     parser.add_argument("--realisations", type=int, default=3)
     parser.add_argument("--picture", type=Path, help="write a picture of a plane instead, at --drf")
     parser.add_argument("--drf", type=int, default=20)
+    parser.add_argument("--spread", choices=("tuning", "test"), help="judge the stated spread on these bodies instead")
     parser.add_argument("--table", action="store_true", help="only print the table of the rows there are")
     arguments = parser.parse_args()
     arguments.rows.parent.mkdir(parents=True, exist_ok=True)
     if arguments.picture:
         picture(_bench(arguments), arguments.picture, arguments.drf)
+        return
+    if arguments.spread:
+        bodies = tuning_bodies() if arguments.spread == "tuning" else test_bodies()
+        spread_of_draws(_bench(arguments), bodies[: arguments.bodies])
         return
     if not arguments.table:
         run(arguments)
