@@ -128,8 +128,7 @@ def reconstruct_with_prior(
     started = perf_counter()
     start = osem(lines, sinogram, START_ITERATIONS, shares).clone()
     pass_s = (perf_counter() - started) / START_ITERATIONS
-    model_of_data = AcquisitionModel(lines, sinogram, shares)
-    walk = _Walk(settings, network, grid, model_of_data, sinogram.prompts.numel(), start, seed)
+    walk = _Walk(settings, network, grid, AcquisitionModel(lines, sinogram, shares), start, seed)
     condition = _condition(anatomy, grid, where)
     cost = _said_cost(walk, condition, samples, pass_s, warn)
     draws = _draws(walk, samples, condition, partial(progress, f"Diffusion ({cost.text})"))
@@ -152,7 +151,7 @@ def _said_cost(walk: _Walk, condition: torch.Tensor, samples: int, pass_s: float
         steps=samples * walk.settings.steps,
         gradient_steps=walk.settings.gradient_steps,
         pass_s=pass_s,
-        bins=walk.bins,
+        bins=walk.model.bins,
     )
     if cost.memory_bytes > cost.free_bytes:
         warn(
@@ -200,12 +199,10 @@ class _Walk:
         network: ResidualUNet3D,
         grid: ImageGrid,
         model: AcquisitionModel,
-        bins: int,
         start: torch.Tensor,
         seed: int,
     ) -> None:
-        self.settings, self.network, self.grid, self.model = settings, network, grid, model
-        self.bins, self.seed = bins, seed
+        self.settings, self.network, self.grid, self.model, self.seed = settings, network, grid, model, seed
         self.scale = activity_scale(start)
         self.start = (start / self.scale)[None, None]
         self.problem = ReconstructionProblem(model, self.scale)

@@ -9,7 +9,6 @@ from typing import Any
 
 import SimpleITK as sitk
 import torch
-from scipy.ndimage import gaussian_filter
 
 from PETDiffusionLib.devices import choose_device
 from PETDiffusionLib.errors import PETDiffusionError
@@ -19,8 +18,8 @@ from PETDiffusionLib.reconstruction import BlurringProjector, fbp, map_em, mlem,
 from PETDiffusionLib.reconstruction.measurement import image_unit, read_measurement, warn_of_the_data
 from PETDiffusionLib.reconstruction.model import Callback, default_subsets
 from PETDiffusionLib.reconstruction.reporting import reporting
+from PETDiffusionLib.reconstruction.resolution import post_filtered
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
-from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
 
 Progress = Callable[[str, float], None]
@@ -88,9 +87,7 @@ def reconstruct(
         listen = reporting(progress, iterations, share, objectives)
         values = _iterate(method, chosen, sinogram, grid, iterations, share, beta, first, listen)
     array = values.cpu().numpy()
-    if post_filter_mm > 0:
-        sigma = [post_filter_mm * FWHM_TO_SIGMA / side for side in grid.voxel_size_mm[::-1]]
-        array = gaussian_filter(array, sigma, mode="nearest")
+    array = post_filtered(array, post_filter_mm, grid.voxel_size_mm)
     facts["objective"] = [round(value, 3) for value in objectives]
     return Reconstruction(grid.to_image(array), image_unit(sinogram), facts)
 

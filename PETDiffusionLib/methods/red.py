@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
-from scipy.ndimage import gaussian_filter
 
 from PETDiffusionLib.devices import choose_device
 from PETDiffusionLib.diffusion.sinogram_restoration import CountRestoration, restored_by_red
@@ -25,7 +24,7 @@ from PETDiffusionLib.reconstruction import osem
 from PETDiffusionLib.reconstruction.measurement import image_unit, read_measurement, warn_of_the_data
 from PETDiffusionLib.reconstruction.model import default_subsets
 from PETDiffusionLib.reconstruction.reporting import reporting
-from PETDiffusionLib.reconstruction.resolution import FWHM_TO_SIGMA
+from PETDiffusionLib.reconstruction.resolution import post_filtered
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
 from PETDiffusionLib.sinograms.interfile import write_interfile
 from PETDiffusionLib.volumes import Volume, write_volume
@@ -159,8 +158,7 @@ def _spread(restorer: Restorer, options: dict[str, Any], seed: int) -> np.ndarra
 
 
 def _image(grid: ImageGrid, array: np.ndarray, post_filter_mm: float) -> sitk.Image:
-    sigma = [post_filter_mm * FWHM_TO_SIGMA / side for side in grid.voxel_size_mm[::-1]]
-    return grid.to_image(gaussian_filter(array, sigma, mode="nearest") if post_filter_mm > 0 else array)
+    return grid.to_image(post_filtered(array, post_filter_mm, grid.voxel_size_mm))
 
 
 def _warn_outside_domain(sinogram: Sinogram, card: ModelCard, warn: Warn) -> None:

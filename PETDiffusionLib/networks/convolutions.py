@@ -17,22 +17,22 @@ class Conv3d(nn.Conv3d):
     """`torch.nn.Conv3d` with zero padding."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return _mixed(self, input, False) if _gradient_needs_care(input) else super().forward(input)
+        return _mixed(self, input) if _gradient_needs_care(input) else super().forward(input)
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
     """`torch.nn.ConvTranspose3d` without a choice of output size."""
 
     def forward(self, input: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
-        return _mixed(self, input, True) if _gradient_needs_care(input) else super().forward(input)
+        return _mixed(self, input) if _gradient_needs_care(input) else super().forward(input)
 
 
 def _gradient_needs_care(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
 
 
-def _mixed(layer: Any, x: torch.Tensor, transposed: bool) -> torch.Tensor:
-    how = (layer.stride, layer.padding, layer.dilation, transposed, layer.output_padding, layer.groups)
+def _mixed(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    how = (layer.stride, layer.padding, layer.dilation, layer.transposed, layer.output_padding, layer.groups)
     return _MixedConvolution.apply(x, layer.weight, layer.bias, torch.get_autocast_dtype("cpu"), how)
 
 
@@ -45,14 +45,14 @@ class _MixedConvolution(torch.autograd.Function):
     ) -> torch.Tensor:
         x = x.to(precision)
         ctx.save_for_backward(x, weight)
-        ctx.how, ctx.has_bias = how, bias is not None
+        ctx.how = how
         return torch.convolution(x, weight.to(precision), None if bias is None else bias.to(precision), *how)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple:
         x, weight = ctx.saved_tensors
         gradient = gradients[0].to(x.dtype)
-        to_input, to_weight, _ = ctx.needs_input_grad[:3]
+        to_input, to_weight, to_bias = ctx.needs_input_grad[:3]
         backward = torch.ops.aten.convolution_backward
         of_x = of_weight = of_bias = None
         if to_input:
@@ -60,6 +60,6 @@ class _MixedConvolution(torch.autograd.Function):
         if to_weight:
             exact = gradient.to(weight.dtype)
             of_weight = backward(exact, x.to(weight.dtype), weight, None, *ctx.how, [False, True, False])[1]
-        if ctx.has_bias and ctx.needs_input_grad[2]:
+        if to_bias:
             of_bias = gradient.sum((0, 2, 3, 4), dtype=weight.dtype)
         return of_x, of_weight, of_bias, None, None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
 from PETDiffusionLib.errors import PETDiffusionError
@@ -13,7 +12,7 @@ from PETDiffusionLib.sinograms.geometry import ScannerGeometry
 from PETDiffusionLib.sinograms.grid import ImageGrid
 from PETDiffusionLib.sinograms.sinogram import Sinogram
 
-VIEWS_AT_ONCE = 8  # as many as the indices of a large image take little memory for
+VIEWS_AT_ONCE = 8  # so that the indices take little memory
 
 
 @torch.no_grad()
@@ -44,7 +43,7 @@ def fbp(
     for start in range(0, geometry.views, VIEWS_AT_ONCE):
         angles = geometry.view_angles[start : start + VIEWS_AT_ONCE]
         profiles = table[start : start + len(angles)].reshape(-1, geometry.planes)  # [view x tangential, plane]
-        phi = torch.as_tensor(np.asarray(angles), dtype=torch.float32, device=lines.device)
+        phi = torch.as_tensor(angles, dtype=torch.float32, device=lines.device)
         s_mm = x_mm[None, :, None] * phi.cos() + y_mm[:, None, None] * phi.sin()  # [y, x, view]
         position = (s_mm / float(geometry.bin_mm or 0) - first + 1).clamp_(0, geometry.tangential_bins + 1)
         left = position.int()

@@ -47,6 +47,11 @@ class AcquisitionModel:
         self._sensitivities: dict[int, torch.Tensor] = {}
         self._floor = max(1e-5 * float(sinogram.prompts.clamp(min=0).mean()), 1e-12)  # of an expectation, in counts
 
+    @property
+    def bins(self) -> int:
+        """Of the whole sinogram."""
+        return self._sinogram.prompts.numel()
+
     def prepare(self, callback: Callback | None) -> None:
         """Make the sensitivities of all subsets, which costs half an iteration; the callback hears of each."""
         for subset in self.order:

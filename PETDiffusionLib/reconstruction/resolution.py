@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
 
 from PETDiffusionLib.projection.projector import Projector
 from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
+
+
+def post_filtered(array: np.ndarray, fwhm_mm: float, voxel_size_mm: Sequence[float]) -> np.ndarray:
+    """The filter after a reconstruction: `array` [z, y, x] under a Gaussian; as it is for 0 mm. Sizes are (x, y, z)."""
+    sigma = [fwhm_mm * FWHM_TO_SIGMA / side for side in voxel_size_mm[::-1]]
+    return gaussian_filter(array, sigma, mode="nearest") if fwhm_mm > 0 else array
 
 
 def gaussian_blurred(image: torch.Tensor, fwhm_mm: float, voxel_size_mm: Sequence[float]) -> torch.Tensor:

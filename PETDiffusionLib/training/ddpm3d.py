@@ -11,7 +11,7 @@ import copy
 import datetime
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,9 @@ def losses(network: nn.Module, crops: torch.Tensor, generator: torch.Generator, 
     otherwise knows the noise of late times to a hundredth, and x_0, which is that over sqrt(abar), not at all.
     """
     low_dose, x0 = crops.split(1, dim=1)
-    schedule = _schedule(x0.device)
-    if weighting == "truncated-snr":
-        schedule[4] = (schedule[4] + 1 / len(ALPHAS_CUMPROD)) / 2
-    times = torch.multinomial(schedule[4].expand(len(x0), -1), 1, generator=generator)[:, 0]
-    abar, log_posterior, log_beta, weight, chance = schedule[:, times, None, None, None, None]
+    schedule = _schedule(x0.device, weighting)
+    times = torch.multinomial(schedule[-1].expand(len(x0), -1), 1, generator=generator)[:, 0]
+    abar, log_posterior, log_beta, weight, noise_weight, chance = schedule[:, times, None, None, None, None]
     importance = 1 / (len(ALPHAS_CUMPROD) * chance)
     eps = torch.randn(x0.shape, generator=generator, device=x0.device)
     answer = network(abar.sqrt() * x0 + (1 - abar).sqrt() * eps, times, low_dose)
@@ -62,16 +60,16 @@ def losses(network: nn.Module, crops: torch.Tensor, generator: torch.Generator, 
     log_variance = log_posterior + (answer[:, 1:] + 1) / 2 * (log_beta - log_posterior)
     ratio = (log_posterior - log_variance).exp() + weight * squared.detach() * (-log_variance).exp()
     bits = 0.5 * (log_variance - log_posterior - 1 + ratio) / math.log(2)
-    if weighting == "truncated-snr":
-        squared = squared * ((1 - abar) / abar).clamp(1.0, LARGEST_WEIGHT)
-    noise, bound = (importance * squared).mean(), (importance * bits).mean()
+    noise, bound = (importance * noise_weight * squared).mean(), (importance * bits).mean()
     return {"loss": noise + bound, "noise": noise, "bound": bound}
 
 
-def _schedule(device: torch.device) -> torch.Tensor:
-    """[5, times]: abar, log posterior variance, log beta, a squared noise error in the posterior mean, and chance.
+@lru_cache(maxsize=4)
+def _schedule(device: torch.device, weighting: str) -> torch.Tensor:
+    """[6, times], to be read only: abar, log posterior variance, log beta, a squared noise error in the posterior mean,
+    that in the loss, and chance.
 
-    The chance that a time is drawn falls as 1 / (t + 30).
+    The chance that a time is drawn falls as 1 / (t + 30); with "truncated-snr", half of the times are drawn uniformly.
     """
     abar = np.asarray(ALPHAS_CUMPROD)
     before = np.concatenate([[1.0], abar[:-1]])
@@ -80,7 +78,11 @@ def _schedule(device: torch.device) -> torch.Tensor:
     posterior[0] = posterior[1]
     weight = beta**2 / ((1 - abar) * (1 - beta))
     chance = 1 / (np.arange(len(abar)) + EARLY_TIMES)
-    rows = np.stack([abar, np.log(posterior), np.log(beta), weight, chance / chance.sum()])
+    chance, noise_weight = chance / chance.sum(), np.ones_like(abar)
+    if weighting == "truncated-snr":
+        chance = (chance + 1 / len(abar)) / 2
+        noise_weight = np.clip((1 - abar) / abar, 1.0, LARGEST_WEIGHT)
+    rows = np.stack([abar, np.log(posterior), np.log(beta), weight, noise_weight, chance])
     return torch.tensor(rows, dtype=torch.float32, device=device)
 
 

@@ -103,26 +103,32 @@ def _labelled(name: str, seed: int, tracer: str, which: str, height: float, scan
     """A label volume's phantom, cut to LENGTH_MM about `height` (0 at the feet's end, 1 at the head's)."""
 
     def make() -> Phantom:
-        phantom = _torso(tracer, seed) if which == "torso" else _head(tracer, seed)
-        planes = round(LENGTH_MM / phantom.voxel_size_mm[0])
-        start = round(height * (phantom.activity.shape[0] - planes))
-        cut = slice(start, start + planes)
-        names = phantom.label_names
-        return Phantom(
-            phantom.activity[cut], phantom.mu[cut], phantom.labels[cut], phantom.voxel_size_mm, names
-        )  # fmt: skip
+        phantom = labelled_torso(tracer, seed, 14) if which == "torso" else labelled_head(tracer, seed, 8)
+        return cut_about(phantom, height, LENGTH_MM)
 
     return Body(name, make, scanner, seed)
 
 
-def _torso(tracer: str, seed: int) -> Phantom:
+def cut_about(phantom: Phantom, height: float, length_mm: float) -> Phantom:
+    """`length_mm` of the phantom about `height`, from 0 at its feet's end to 1 at its head's."""
+    planes = round(length_mm / phantom.voxel_size_mm[0])
+    start = round(height * (phantom.activity.shape[0] - planes))
+    cut = slice(start, start + planes)
+    return Phantom(
+        phantom.activity[cut], phantom.mu[cut], phantom.labels[cut], phantom.voxel_size_mm, phantom.label_names
+    )
+
+
+def labelled_torso(tracer: str, seed: int, lesions: int) -> Phantom:
+    """The torso of the label volumes, whole."""
     folder = SHARED_DATA / "labels_torso_TotalSegmentator"
     labels = sitk.ReadImage(str(folder / "example_seg_fast_force_split.nii.gz"))
     ct = sitk.ReadImage(str(folder / "example_ct.nii.gz"), sitk.sitkFloat32)
-    return label_phantom(labels, read_label_names(folder / "label_names.tsv"), tracer, seed, ct, lesions=14)
+    return label_phantom(labels, read_label_names(folder / "label_names.tsv"), tracer, seed, ct, lesions=lesions)
 
 
-def _head(tracer: str, seed: int) -> Phantom:
+def labelled_head(tracer: str, seed: int, lesions: int) -> Phantom:
+    """The head of the label volumes, whole."""
     folder = SHARED_DATA / "labels_brain_head"
     labels = sitk.ReadImage(str(folder / "hncma-atlas.nrrd"))
-    return label_phantom(labels, read_label_names(folder / "hncma-atlas-lut.tsv"), tracer, seed, lesions=8)
+    return label_phantom(labels, read_label_names(folder / "hncma-atlas-lut.tsv"), tracer, seed, lesions=lesions)

@@ -23,6 +23,7 @@ from PETDiffusionLib.methods.ddip import Settings, reconstruct_with_prior
 from PETDiffusionLib.methods.reconstruct import reconstruct
 from PETDiffusionLib.sinograms import Sinogram
 from Testing.benchmarks.reconstruction_bodies import Body, Study, study_of, test_bodies, tuning_bodies
+from Testing.benchmarks.rows import read_rows
 
 DRF = 20.0
 SUBSETS = 8
@@ -164,11 +165,6 @@ def _body(study: Study) -> np.ndarray:
 def _keep(folder: Path, body: Body, study: Study, method: str, image: np.ndarray) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / f"{body.name} {method}.npz", image=image, reference=study.reference)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows that there are."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def table(rows: list[dict[str, Any]]) -> str:

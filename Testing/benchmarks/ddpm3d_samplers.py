@@ -22,6 +22,7 @@ from PETDiffusionLib.methods.ddpm3d import Walk, draw, load_network
 from PETDiffusionLib.models import find_model
 from PETDiffusionLib.volumes.resampling import isotropic_grid
 from Testing.benchmarks.bodies import Body, scanned, test_bodies
+from Testing.benchmarks.rows import read_rows
 
 WALKS = [
     *(Walk("ancestral", steps, "noise") for steps in (1000, 250, 100, 50, 20, 10)),
@@ -102,11 +103,6 @@ def figures(piece: Piece, drawn: np.ndarray, evaluations: int, seconds: float) -
         "evaluations": evaluations,
         "seconds": seconds,
     }
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file, none where there is no file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def table(rows: list[dict[str, Any]], draws: int) -> str:

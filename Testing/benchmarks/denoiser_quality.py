@@ -25,6 +25,7 @@ from PETDiffusionLib.methods.denoise import denoise
 from PETDiffusionLib.models import find_model
 from Testing.benchmarks import baselines
 from Testing.benchmarks.bodies import DRFS, Body, Scanned, as_image, scanned, test_bodies, tuning_bodies
+from Testing.benchmarks.rows import read_rows
 
 LEAST_ORGAN_ML, LEAST_ORGAN_SUV = 4.0, 0.5
 LEAST_LESION_ML = 0.3
@@ -168,11 +169,6 @@ def scores(study: Scanned, image: np.ndarray, uncertainty: np.ndarray | None) ->
         figures["coverage"] = metrics.coverage(study.reference, image, uncertainty, body)
         figures["error_correlation"] = metrics.error_correlation(study.reference, image, uncertainty, body)
     return figures
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file, none where there is no file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:

@@ -16,12 +16,12 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from PETDiffusionLib.evaluation.metrics import FWHM_PER_SIGMA
 from PETDiffusionLib.simulation.anatomy import anatomical_image
 from PETDiffusionLib.simulation.bodies import procedural_body
-from PETDiffusionLib.simulation.labels import label_phantom, organ_of, read_label_names
+from PETDiffusionLib.simulation.labels import organ_of
 from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.regridding import labels_on_grid, regridded
 from PETDiffusionLib.simulation.sinogram import ExpectedSinogram, project_phantom
 from PETDiffusionLib.sinograms import ImageGrid, parallel_beam
-from Testing.benchmarks.bodies import SHARED_DATA
+from Testing.benchmarks.bodies import SHARED_DATA, cut_about, labelled_head, labelled_torso
 
 RESOLUTION_MM = 4.5
 LESION_RADIUS_MM, LESION_FACTOR = 8.0, 3.0
@@ -143,25 +143,8 @@ def _head(name: str, seed: int, tracer: str) -> Body:
 
 
 def _brain(tracer: str, seed: int) -> Phantom:
-    folder = SHARED_DATA / "labels_brain_head"
-    labels = sitk.ReadImage(str(folder / "hncma-atlas.nrrd"))
-    phantom = label_phantom(labels, read_label_names(folder / "hncma-atlas-lut.tsv"), tracer, seed, lesions=0)
-    return _cut(phantom, 0.6, 3.0 * PLANES)
+    return cut_about(labelled_head(tracer, seed, lesions=0), 0.6, 3.0 * PLANES)
 
 
 def _torso(tracer: str, seed: int) -> Phantom:
-    folder = SHARED_DATA / "labels_torso_TotalSegmentator"
-    labels = sitk.ReadImage(str(folder / "example_seg_fast_force_split.nii.gz"))
-    ct = sitk.ReadImage(str(folder / "example_ct.nii.gz"), sitk.sitkFloat32)
-    names = read_label_names(folder / "label_names.tsv")
-    return _cut(label_phantom(labels, names, tracer, seed, ct, lesions=3), 0.75, 4.0 * PLANES)
-
-
-def _cut(phantom: Phantom, height: float, length_mm: float) -> Phantom:
-    """`length_mm` of the phantom about `height`, from 0 at its feet's end to 1 at its head's."""
-    planes = round(length_mm / phantom.voxel_size_mm[0])
-    start = round(height * (phantom.activity.shape[0] - planes))
-    cut = slice(start, start + planes)
-    return Phantom(
-        phantom.activity[cut], phantom.mu[cut], phantom.labels[cut], phantom.voxel_size_mm, phantom.label_names
-    )
+    return cut_about(labelled_torso(tracer, seed, lesions=3), 0.75, 4.0 * PLANES)

@@ -27,7 +27,9 @@ from scipy import ndimage
 
 from PETDiffusionLib.diffusion.sinogram_restoration import CountRestoration, restored_by_red
 from PETDiffusionLib.evaluation import metrics
+from PETDiffusionLib.methods.catalogue.red import RED
 from PETDiffusionLib.methods.denoise import denoise
+from PETDiffusionLib.methods.red import DRAW_STEPS
 from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.networks.precision import FastPrecision
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
@@ -39,6 +41,7 @@ from PETDiffusionLib.sinograms.grid import ImageGrid
 from PETDiffusionLib.sinograms.sinogram import Sinogram
 from PETDiffusionLib.training.red import network_of
 from Testing.benchmarks.bodies import Body, as_image, test_bodies, tuning_bodies
+from Testing.benchmarks.rows import read_rows
 
 DRFS = (4, 20, 100)
 SIZE, VOXEL_MM, VIEWS, PLANES = 96, 4.3, 88, 16
@@ -46,7 +49,6 @@ GRID = ImageGrid((PLANES, SIZE, SIZE), (VOXEL_MM, VOXEL_MM, VOXEL_MM))
 ITERATIONS, SUBSETS = 3, 11
 GAUSSIANS_MM = (3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20)
 METHODS = ("osem", "gaussian", "denoiser", "unet", "ren", "red", "counts")
-DRAWS, DRAW_STEPS = 8, 5  # those of `reconstruct --method red --uncertainty`
 STEPS = (20, 10, 5, 1)  # of REN and RED besides their 50, and of draws on the count bridge
 WALKS = tuple(f"{method} {steps}" for method in ("ren", "red", "draw") for steps in STEPS)
 LEAST_LESION_ML, LEAST_CONTRAST, BACKGROUND_ML = 0.5, 1.5, 4.0
@@ -216,15 +218,15 @@ def spread_of_draws(bench: Bench, bodies: list[Body]) -> None:
 
     The card's `spread_factor` comes from the tuning bodies; what is said of it, from the test bodies.
     """
-    drawn = bench.methods[f"draw {DRAW_STEPS}"]
-    print(f"body, DRF, share within 1.96 sd of {DRAWS} draws of {DRAW_STEPS} steps, and the factor for 95 %")
+    draws, drawn = RED.options["draws"].default, bench.methods[f"draw {DRAW_STEPS}"]
+    print(f"body, DRF, share within 1.96 sd of {draws} draws of {DRAW_STEPS} steps, and the factor for 95 %")
     for body in bodies:
         study = bench.study(body)
         inside = metrics.body_mask(study.reference, GRID.voxel_size_mm)
         for drf in DRFS:
             data = study.expected.measured(drf, seed=body.seed).to(bench.device)
             error = np.abs(bench.methods["counts"](data, 0) - study.reference)[inside]
-            sd = np.std([drawn(data, number) for number in range(DRAWS)], axis=0, ddof=1)[inside]
+            sd = np.std([drawn(data, number) for number in range(draws)], axis=0, ddof=1)[inside]
             sd = bench.spread_factor * np.maximum(sd, 1e-6)
             share, factor = float((error <= 1.96 * sd).mean()), float(np.quantile(error / sd, 0.95)) / 1.96
             print(f"{body.name}, {drf}, {share:.3f}, {factor:.2f}", flush=True)
@@ -253,11 +255,6 @@ def picture(bench: Bench, path: Path, drf: int) -> None:
     page = Image.fromarray(np.concatenate(rows).astype(np.uint8))
     page.resize((3 * page.width, 3 * page.height), Image.Resampling.NEAREST).save(path)
     print(f"{path}: {body.name}, DRF {drf}, left to right: {', '.join(sinograms)}; sinograms above, volumes below")
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file, none where there is no file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def table(rows: list[dict[str, Any]]) -> str:
