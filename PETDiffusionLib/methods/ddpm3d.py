@@ -23,7 +23,7 @@ from PETDiffusionLib.diffusion.gaussian import (
     spaced_times,
 )
 from PETDiffusionLib.diffusion.noise_level import smoothed
-from PETDiffusionLib.diffusion.noise_prediction import NoiseDenoiser, back_to_suv, clipped_to_scale
+from PETDiffusionLib.diffusion.prediction import PredictionDenoiser, back_to_suv, clipped_to_scale
 from PETDiffusionLib.diffusion.residual import Denoiser, Noise
 from PETDiffusionLib.diffusion.tiling import padded_to_multiple
 from PETDiffusionLib.errors import PETDiffusionError
@@ -139,7 +139,7 @@ def draw(
     steps_done, steps = 0, len(walk.times)
     voxels = int(SHARE_OF_MEMORY * free_memory(low_dose.device) / network.bytes_per_voxel)
     fitted = FittedDenoiser(
-        NoiseDenoiser(network, ALPHAS_CUMPROD),
+        PredictionDenoiser(network, ALPHAS_CUMPROD),
         occupied(condition),
         (min(WINDOW[0], condition.shape[2]), min(WINDOW[1], condition.shape[3]), min(WINDOW[2], condition.shape[4])),
         network.multiple,
@@ -206,7 +206,8 @@ def find_ddpm3d(model: str | None) -> ModelCard:
 def load_network(card: ModelCard, device: str = "auto") -> tuple[DDPM3D, torch.device]:
     """The card's network with its weights in the device's fast precision, ready to infer, and the device it is on."""
     used = choose_device(device)
-    network = from_state_dict(load_weights(card)).eval().requires_grad_(False)
+    predicts = card.architecture["arguments"].get("predicts", "noise")
+    network = from_state_dict(load_weights(card), predicts).eval().requires_grad_(False)
     network = network.convolve_in(fast_precision(used))
     return network.to(memory_format=torch.channels_last_3d).to(used), used  # type: ignore[call-overload]
 

@@ -24,16 +24,21 @@ Film = tuple[torch.Tensor, torch.Tensor]
 
 
 class DDPM3D(nn.Module):
-    """Noise and variance interpolant from a noisy volume, its timestep and the low-dose volume.
+    """Noise (or what else it `predicts`) and variance interpolant from a noisy volume, its timestep and the low dose.
 
     `base` channels times `multipliers` are the levels' widths, each a multiple of 32; `blocks` residual blocks a level.
     """
 
     def __init__(
-        self, base: int = 128, multipliers: Sequence[int] = (1, 1, 2, 3, 4), blocks: int = 2, channels: int = 2
+        self,
+        base: int = 128,
+        multipliers: Sequence[int] = (1, 1, 2, 3, 4),
+        blocks: int = 2,
+        channels: int = 2,
+        predicts: str = "noise",
     ) -> None:
         super().__init__()
-        self.base, self.multiple = base, 2 ** (len(multipliers) - 1)
+        self.base, self.multiple, self.predicts = base, 2 ** (len(multipliers) - 1), predicts
         embedding = 4 * base
         self.time_embed = nn.Sequential(nn.Linear(base, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         width = base * multipliers[0]
@@ -63,7 +68,7 @@ class DDPM3D(nn.Module):
     def forward(
         self, x_t: torch.Tensor, timesteps: torch.Tensor, low_dose: torch.Tensor, film: list[Film] | None = None
     ) -> torch.Tensor:
-        """[batch, 2, z, y, x]: the noise in `x_t` [batch, 1, z, y, x] and the variance interpolant (-1 to 1).
+        """[batch, 2, z, y, x]: the noise in `x_t` [batch, 1, z, y, x], or v, and the variance interpolant (-1 to 1).
 
         `timesteps` [batch], or [1] where all are the same, count from 0; `film` is what `self.film(timesteps)` said
         of the same timesteps, if it is known already. float32, whatever the precision of the weights.
@@ -165,14 +170,16 @@ def architecture_of(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     return arguments
 
 
-def from_state_dict(state: Mapping[str, torch.Tensor]) -> DDPM3D:
+def from_state_dict(state: Mapping[str, torch.Tensor], predicts: str = "noise") -> DDPM3D:
     """The network that a state dict belongs to, filled with it; sizes are read off the names and shapes.
+
+    What it `predicts`, "noise" or "v" (`diffusion.prediction`), no shape can tell; the published ones say the noise.
 
     Raises PETDiffusionError "wrong-model".
     """
     arguments = architecture_of({name: tuple(value.shape) for name, value in state.items()})
     with torch.device("meta"):
-        network = DDPM3D(**arguments)
+        network = DDPM3D(**arguments, predicts=predicts)
     network.load_state_dict(dict(state), assign=True)
     return network
 

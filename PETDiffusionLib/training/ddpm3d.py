@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 from PETDiffusionLib.diffusion.gaussian import ddim, linear_alphas_cumprod, log_snr_times, noised
-from PETDiffusionLib.diffusion.noise_prediction import NoiseDenoiser, clipped_to_scale
+from PETDiffusionLib.diffusion.prediction import PredictionDenoiser, clipped_to_scale, x0_and_noise
+from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.ddpm3d import DDPM3D, ResidualBlock
 from PETDiffusionLib.networks.precision import fast_precision
@@ -32,44 +33,42 @@ from PETDiffusionLib.training.processes import first_process_first, rank, traini
 
 MODEL_ID, VERSION = "petdiffusion-ddpm3d", "1.0.0"
 EARLY_TIMES = 30
-WEIGHTINGS = ("noise", "truncated-snr")
-LARGEST_WEIGHT = 300.0  # of a noise error: at the last times x_0 counts as much as the noise does at the others
+PREDICTIONS = ("noise", "v")
 ALPHAS_CUMPROD = linear_alphas_cumprod()
 VALIDATION_CASES, VALIDATION_CROPS, VALIDATION_STEPS, VALIDATION_START = 8, 8, 10, 200
 
 
-def losses(network: nn.Module, crops: torch.Tensor, generator: torch.Generator, weighting: str = "noise") -> Losses:
-    """Squared error of the noise, and the variational bound in bits with its mean held (Nichol and Dhariwal 2021).
+def losses(network: nn.Module, crops: torch.Tensor, generator: torch.Generator, predicts: str = "noise") -> Losses:
+    """Squared error of what the network `predicts`, and the variational bound in bits with its mean held (Nichol and
+    Dhariwal 2021).
 
-    `crops` [batch, 2, z, y, x] are low dose and full dose on the network's scale. Small times, where there is most to
-    learn, are drawn more often and count the less for it: the expected loss is that of uniform times. At t = 0, where
-    the true step has no width, it is given that of t = 1, as the learned one's lower bound is.
-
-    With the `weighting` "truncated-snr" (Salimans and Ho 2022) the squared error is that of the noise or of x_0,
-    whichever is larger, and late times are drawn more often: a network that was trained for hours and not for weeks
-    otherwise knows the noise of late times to a hundredth, and x_0, which is that over sqrt(abar), not at all.
+    `crops` [batch, 2, z, y, x] are low dose and full dose on the network's scale. Half of the times are drawn
+    uniformly; in the other half small times, where the bound is large, come more often. Each counts the less for it:
+    the expected loss is that of uniform times. At t = 0, where the true step has no width, it is given that of t = 1,
+    as the learned one's lower bound is.
     """
     low_dose, x0 = crops.split(1, dim=1)
-    schedule = _schedule(x0.device, weighting)
+    schedule = _schedule(x0.device)
     times = torch.multinomial(schedule[-1].expand(len(x0), -1), 1, generator=generator)[:, 0]
-    abar, log_posterior, log_beta, weight, noise_weight, chance = schedule[:, times, None, None, None, None]
+    abar, log_posterior, log_beta, weight, chance = schedule[:, times, None, None, None, None]
     importance = 1 / (len(ALPHAS_CUMPROD) * chance)
     eps = torch.randn(x0.shape, generator=generator, device=x0.device)
-    answer = network(abar.sqrt() * x0 + (1 - abar).sqrt() * eps, times, low_dose)
-    squared = (answer[:, :1] - eps).square()
+    x_t = abar.sqrt() * x0 + (1 - abar).sqrt() * eps
+    answer = network(x_t, times, low_dose)
+    target = abar.sqrt() * eps - (1 - abar).sqrt() * x0 if predicts == "v" else eps
+    squared = (importance * (answer[:, :1] - target).square()).mean()
+    _, noise = x0_and_noise(answer[:, :1].detach(), x_t, abar, predicts)
     log_variance = log_posterior + (answer[:, 1:] + 1) / 2 * (log_beta - log_posterior)
-    ratio = (log_posterior - log_variance).exp() + weight * squared.detach() * (-log_variance).exp()
+    ratio = (log_posterior - log_variance).exp() + weight * (noise - eps).square() * (-log_variance).exp()
     bits = 0.5 * (log_variance - log_posterior - 1 + ratio) / math.log(2)
-    noise, bound = (importance * noise_weight * squared).mean(), (importance * bits).mean()
-    return {"loss": noise + bound, "noise": noise, "bound": bound}
+    bound = (importance * bits).mean()
+    return {"loss": squared + bound, "squared": squared, "bound": bound}
 
 
 @lru_cache(maxsize=4)
-def _schedule(device: torch.device, weighting: str) -> torch.Tensor:
-    """[6, times], to be read only: abar, log posterior variance, log beta, a squared noise error in the posterior mean,
-    that in the loss, and chance.
-
-    The chance that a time is drawn falls as 1 / (t + 30); with "truncated-snr", half of the times are drawn uniformly.
+def _schedule(device: torch.device) -> torch.Tensor:
+    """[5, times], to be read only: abar, log posterior variance, log beta, a squared noise error in the posterior mean,
+    and the chance that a time is drawn, half of which falls as 1 / (t + 30).
     """
     abar = np.asarray(ALPHAS_CUMPROD)
     before = np.concatenate([[1.0], abar[:-1]])
@@ -77,12 +76,9 @@ def _schedule(device: torch.device, weighting: str) -> torch.Tensor:
     posterior = beta * (1 - before) / (1 - abar)
     posterior[0] = posterior[1]
     weight = beta**2 / ((1 - abar) * (1 - beta))
-    chance = 1 / (np.arange(len(abar)) + EARLY_TIMES)
-    chance, noise_weight = chance / chance.sum(), np.ones_like(abar)
-    if weighting == "truncated-snr":
-        chance = (chance + 1 / len(abar)) / 2
-        noise_weight = np.clip((1 - abar) / abar, 1.0, LARGEST_WEIGHT)
-    rows = np.stack([abar, np.log(posterior), np.log(beta), weight, noise_weight, chance])
+    early = 1 / (np.arange(len(abar)) + EARLY_TIMES)
+    chance = (early / early.sum() + 1 / len(abar)) / 2
+    rows = np.stack([abar, np.log(posterior), np.log(beta), weight, chance])
     return torch.tensor(rows, dtype=torch.float32, device=device)
 
 
@@ -93,7 +89,7 @@ def denoised(network: DDPM3D, low_dose: torch.Tensor) -> torch.Tensor:
     noise = torch.randn(low_dose.shape, generator=generator, device=low_dose.device)
     start = noised(low_dose, VALIDATION_START, ALPHAS_CUMPROD, noise)
     times = log_snr_times(VALIDATION_STEPS, ALPHAS_CUMPROD, VALIDATION_START)
-    denoiser = NoiseDenoiser(network, ALPHAS_CUMPROD)
+    denoiser = PredictionDenoiser(network, ALPHAS_CUMPROD)
     return ddim(denoiser, start, low_dose, times, ALPHAS_CUMPROD, lambda step: torch.zeros(()))
 
 
@@ -117,9 +113,12 @@ def _montage(planes: torch.Tensor) -> torch.Tensor:
 
 
 def new_network(arguments: argparse.Namespace) -> DDPM3D:
-    """The network at its start: every residual block and the output say nothing yet."""
+    """The network at its start: another model's, or one of which every residual block and the output say nothing."""
     torch.manual_seed(arguments.seed)
-    network = DDPM3D(arguments.base, arguments.multipliers, arguments.blocks)
+    network = DDPM3D(arguments.base, arguments.multipliers, arguments.blocks, predicts=arguments.predicts)
+    if arguments.start:
+        network.load_state_dict(load_weights(find_model(arguments.start)))
+        return network
     last = [module.out_layers[3] for module in network.modules() if isinstance(module, ResidualBlock)]
     for convolution in (*last, network.out[2]):
         assert isinstance(convolution, nn.Conv3d)
@@ -142,7 +141,7 @@ def train(arguments: argparse.Namespace) -> None:
         loop: TrainingLoop[torch.Tensor] = TrainingLoop(network, folder, plan, device)
         loop.run(
             lambda step: batch(source, arguments.batch, arguments.seed, rank(), step),
-            partial(losses, weighting=arguments.weighting),
+            partial(losses, predicts=arguments.predicts),
             lambda average: validate(crops, loop),
         )
         if rank() == 0:
@@ -171,7 +170,8 @@ def _card(arguments: argparse.Namespace, figures: dict[str, float]) -> dict[str,
     command += f"--multipliers {' '.join(map(str, arguments.multipliers))} --crop {' '.join(map(str, arguments.crop))} "
     command += f"--voxel-mm {arguments.voxel_mm:g} --scale {arguments.scale:g} --steps {arguments.steps} "
     command += f"--batch {arguments.batch} --rate {arguments.rate:g} --ema {arguments.ema:g} --seed {arguments.seed} "
-    command += f"--weighting {arguments.weighting} " if arguments.weighting != "noise" else ""
+    command += f"--predicts {arguments.predicts} "
+    command += f"--start {arguments.start} " if arguments.start else ""
     command += "--pairs PAIRS.csv" if arguments.pairs else f"--cases {arguments.cases}"
     return {
         "id": MODEL_ID,
@@ -180,7 +180,7 @@ def _card(arguments: argparse.Namespace, figures: dict[str, float]) -> dict[str,
         "title": "3D DDPM after Yu et al.",
         "architecture": {
             "name": "ddpm3d",
-            "arguments": {"base": arguments.base, "multipliers": arguments.multipliers, "blocks": arguments.blocks},
+            "arguments": {name: getattr(arguments, name) for name in ("base", "multipliers", "blocks", "predicts")},
         },
         "input": {"unit": "suvbw", "scale": arguments.scale, "voxel_size_mm": [arguments.voxel_mm] * 3},
         "training": {
@@ -210,7 +210,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--blocks", type=int, default=2, help="residual blocks a level")
     parser.add_argument("--crop", type=int, nargs=3, default=[96, 96, 96], metavar=("Z", "Y", "X"))
     parser.add_argument("--batch", type=int, default=1, help="crops a step and process")
-    parser.add_argument("--weighting", choices=WEIGHTINGS, default="noise", help="of the squared error over the times")
+    parser.add_argument(
+        "--predicts", choices=PREDICTIONS, default="noise", help="what the network says; v trains faster"
+    )
+    parser.add_argument("--start", metavar="MODEL", help="start from the weights of this model instead of from nothing")
     parser.add_argument("--ema", type=float, default=0.9999, help="decay of the average of the weights")
 
 

@@ -16,7 +16,7 @@ import torch
 from PETDiffusionLib.diffusion.absolute_noise import absolute_noise
 from PETDiffusionLib.diffusion.fitting import OVERLAP, FittedDenoiser
 from PETDiffusionLib.diffusion.gaussian import ddim, linear_alphas_cumprod, spaced_times
-from PETDiffusionLib.diffusion.noise_prediction import NoiseDenoiser, clipped_to_scale
+from PETDiffusionLib.diffusion.prediction import PredictionDenoiser, clipped_to_scale
 from PETDiffusionLib.diffusion.tiling import padded_to_multiple
 from PETDiffusionLib.methods.ddpm3d import load_network
 from PETDiffusionLib.models import find_model
@@ -71,7 +71,7 @@ def window_wise(
     weights = torch.zeros(depth, device=low_dose.device)
     for start in starts:
         cut = slice(start, start + window)
-        x0 = _walked(NoiseDenoiser(network, ALPHAS_CUMPROD), low_dose[:, :, cut], times, draws)
+        x0 = _walked(PredictionDenoiser(network, ALPHAS_CUMPROD), low_dose[:, :, cut], times, draws)
         slices = torch.arange(window, device=low_dose.device)
         weight = torch.ones(window, device=low_dose.device)
         if start > 0:
@@ -91,7 +91,7 @@ def per_step(
     padded = padded_to_multiple(low_dose, network.multiple)
     size = (window, padded.shape[3], padded.shape[4])
     everywhere = np.ones(padded.shape[2:], bool)
-    denoiser = FittedDenoiser(NoiseDenoiser(network, ALPHAS_CUMPROD), everywhere, size, network.multiple, 1 << 40)
+    denoiser = FittedDenoiser(PredictionDenoiser(network, ALPHAS_CUMPROD), everywhere, size, network.multiple, 1 << 40)
     x0 = _walked(denoiser, padded, times, draws)[:, 0, : low_dose.shape[2]]
     return x0, [slice(box[0].start, box[0].start + OVERLAP) for box in denoiser.boxes[1:]]
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from PETDiffusionLib.diffusion.noise_prediction import NoiseDenoiser
+from PETDiffusionLib.diffusion.prediction import PredictionDenoiser
 from PETDiffusionLib.methods.ddpm3d import ALPHAS_CUMPROD, Walk, draw
 from PETDiffusionLib.networks.ddpm3d import DDPM3D, sinusoidal_embedding
 from PETDiffusionLib.networks.precision import fast_precision
@@ -87,12 +87,12 @@ def ours(network: DDPM3D) -> Callable[[torch.Tensor, int, torch.Tensor], Any]:
     """The evaluation that the method makes on this device."""
     device = network.time_embed[0].weight.device
     network.convolve_in(fast_precision(device)).to(memory_format=torch.channels_last_3d)
-    return NoiseDenoiser(network, ALPHAS_CUMPROD)
+    return PredictionDenoiser(network, ALPHAS_CUMPROD)
 
 
 def ours_in_single_precision(network: DDPM3D) -> Callable[[torch.Tensor, int, torch.Tensor], Any]:
     """The same without the lower precision: what the rest of it brings."""
-    return NoiseDenoiser(network.to(memory_format=torch.channels_last_3d), ALPHAS_CUMPROD)
+    return PredictionDenoiser(network.to(memory_format=torch.channels_last_3d), ALPHAS_CUMPROD)
 
 
 KINDS = {"plain": plain, "ours, float32": ours_in_single_precision, "ours": ours}

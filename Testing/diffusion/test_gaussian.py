@@ -20,7 +20,7 @@ from PETDiffusionLib.diffusion.gaussian import (
     noised,
     spaced_times,
 )
-from PETDiffusionLib.diffusion.noise_prediction import NoiseDenoiser
+from PETDiffusionLib.diffusion.prediction import PredictionDenoiser, x0_and_noise
 from PETDiffusionLib.networks.ddpm3d import from_state_dict
 
 ABAR = linear_alphas_cumprod()
@@ -59,7 +59,7 @@ def test_ancestral_and_ddim_samples_are_the_references(steps: str, parity: Path)
 
 def test_network_and_sampler_together_are_the_references(parity: Path, named_weights) -> None:
     fixture = load(parity / "ddpm3d_small.npz")
-    denoiser = NoiseDenoiser(from_state_dict(named_weights("ddpm3d_small.json")).eval(), ABAR)
+    denoiser = PredictionDenoiser(from_state_dict(named_weights("ddpm3d_small.json")).eval(), ABAR)
 
     def doubled(x_t: torch.Tensor, t: int, condition: torch.Tensor) -> torch.Tensor:
         """One volume of this size takes PyTorch's slow convolution on a CPU, two take the fast one."""
@@ -71,6 +71,18 @@ def test_network_and_sampler_together_are_the_references(parity: Path, named_wei
         walked = ddim(*arguments, lambda step: torch.zeros(()))
     assert agree(drawn, fixture["ancestral_sample"])
     assert agree(walked, fixture["ddim_sample"])
+
+
+@pytest.mark.parametrize("time", [0, 400, 999])
+def test_the_noise_and_v_say_the_same(time: int) -> None:
+    torch.manual_seed(0)
+    x0, eps = torch.rand(4, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
+    abar = torch.tensor(ABAR[time], dtype=torch.float64)
+    x_t = abar.sqrt() * x0 + (1 - abar).sqrt() * eps
+    v = abar.sqrt() * eps - (1 - abar).sqrt() * x0
+    for answer, predicts in ((eps, "noise"), (v, "v")):
+        for found, true in zip(x0_and_noise(answer, x_t, abar, predicts), (x0, eps), strict=True):
+            assert torch.allclose(found, true, atol=1e-9)
 
 
 @pytest.mark.parametrize("sampler", ["ancestral", "ddim", "ddim with noise", "dpm++"])

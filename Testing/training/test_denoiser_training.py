@@ -18,7 +18,7 @@ from PETDiffusionLib.training.cases import (
     make_case,
     save_case,
 )
-from PETDiffusionLib.training.crops import CropSource
+from PETDiffusionLib.training.crops import CropSource, Protocol
 from PETDiffusionLib.training.loop import TrainingLoop
 
 
@@ -99,6 +99,24 @@ def test_crops_pair_the_same_place(data):
     assert float(crops.min()) >= 0
     smooth = torch.nn.functional.avg_pool3d(crops, 8)
     assert float(torch.corrcoef(torch.stack([smooth[:, 0].ravel(), smooth[:, 1].ravel()]))[0, 1]) > 0.8
+
+
+def test_a_protocol_filters_both_alike_and_turns_the_noise_up() -> None:
+    volume = np.zeros(41, np.float32)
+    volume[20] = 1.0
+    filtered = Protocol(post_filter_mm=8.0).filtered(np.eye(41), size_mm=2.0) @ torch.from_numpy(volume)
+    assert float(filtered.sum()) == pytest.approx(1, rel=1e-3)
+    assert float(filtered[18]) == pytest.approx(0.5 * float(filtered[20]), rel=1e-3)
+    low_dose, reference = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([3.0, 2.0, 2.0])
+    noisier = Protocol(noise_factor=2.0).noisier(torch.stack([low_dose, reference]))
+    assert noisier.tolist() == [[0.0, 2.0, 6.0], [3.0, 2.0, 2.0]]
+
+
+def test_some_doses_stay_as_simulated_and_some_are_filtered() -> None:
+    rng = np.random.default_rng(0)
+    filters = np.array([Protocol.random(rng).post_filter_mm for _ in range(400)])
+    assert 0.5 < (filters > 0).mean() < 0.7
+    assert filters[filters > 0].min() >= 2 and filters.max() <= 8
 
 
 def test_a_training_can_start_from_a_model(data, tmp_path):

@@ -1,11 +1,13 @@
-"""From a network that says the noise in x_t to a denoiser that says x_0, for the Gaussian process.
+"""From a network that says the noise in x_t, or v, to a denoiser that says x_0, for the Gaussian process.
 
-Such a network works on SUV over the scale of its card, clipped to 0 to 1.
+x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps. The published network says eps, which at late times is x_t itself to a
+hundredth: what it is off by there, x_0 is off by times 1 / sqrt(abar), up to 150. One that says v = sqrt(abar) eps -
+sqrt(1 - abar) x_0 (Salimans and Ho 2022) knows x_0 as well at every time. Both work on SUV over the scale of the card,
+clipped to 0 to 1.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -23,8 +25,18 @@ def back_to_suv(x0: torch.Tensor, low_dose: torch.Tensor, scale: float) -> torch
     return scale * x0.clamp(0, 1) + (low_dose - scale).clamp_min(0)
 
 
-class NoiseDenoiser:
-    """The denoiser of a `network` that says the noise in x_t: `estimate = denoiser(x_t, t, condition)`.
+def x0_and_noise(
+    answer: torch.Tensor, x_t: torch.Tensor, abar: torch.Tensor, predicts: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(x_0, eps) that an `answer`, the noise or v as `predicts` says, and `x_t` amount to; `abar` is broadcast."""
+    signal, noise = abar.sqrt(), (1 - abar).sqrt()
+    if predicts == "v":
+        return signal * x_t - noise * answer, noise * x_t + signal * answer
+    return (x_t - noise * answer) / signal, answer
+
+
+class PredictionDenoiser:
+    """The denoiser of a `network` that says the noise in x_t, or v: `estimate = denoiser(x_t, t, condition)`.
 
     Volumes are [batch, 1, z, y, x] in units of the model card's scale, `condition` (the low dose) of one volume or of
     each; t is an index into `alphas_cumprod`. Returns [batch, 2, z, y, x]: x_0 between -1 and 1, and where the learned
@@ -41,6 +53,6 @@ class NoiseDenoiser:
         if self._film is None or self._film[0] != time:
             self._film = (time, self.network.film(timesteps))
         answer = self.network(x_t, timesteps, condition, self._film[1])
-        abar = self.alphas_cumprod[time]
-        x0 = (x_t - math.sqrt(1 - abar) * answer[:, :1]) / math.sqrt(abar)
+        abar = torch.tensor(self.alphas_cumprod[time], device=x_t.device)
+        x0, _ = x0_and_noise(answer[:, :1], x_t, abar, self.network.predicts)
         return torch.cat([x0.clamp_(-1, 1), (answer[:, 1:] + 1) / 2], dim=1)
