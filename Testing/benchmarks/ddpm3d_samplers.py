@@ -24,13 +24,12 @@ from PETDiffusionLib.volumes.resampling import isotropic_grid
 from Testing.benchmarks.bodies import Body, scanned, test_bodies
 from Testing.benchmarks.rows import read_rows
 
+STEPS = (10, 20, 50, 100, 250, 1000)
+SAMPLERS = ("ancestral", "ddim", "dpm++")
 WALKS = [
-    *(Walk("ancestral", steps, "noise") for steps in (1000, 250, 100, 50, 20, 10)),
-    *(Walk("ddim", steps, "noise") for steps in (250, 100, 50, 20, 10)),
-    *(Walk("dpm++", steps, "noise") for steps in (50, 20, 10)),
-    *(Walk("ancestral", steps, "low-dose") for steps in (1000, 50, 20, 10)),  # 1000: every time there is on the way
-    *(Walk("ddim", steps, "low-dose") for steps in (50, 20, 10)),
-    *(Walk("dpm++", steps, "low-dose") for steps in (20, 10)),
+    *(Walk(sampler, steps, "low-dose") for steps in STEPS[:3] for sampler in SAMPLERS),
+    Walk("ancestral", 1000, "low-dose"),  # every time there is on the way
+    *(Walk(sampler, steps, "noise") for steps in STEPS for sampler in SAMPLERS),
 ]
 DRF = 20
 FIGURES = ("psnr", "ssim", "psnr_one", "ssim_one", "spread", "evaluations", "seconds")
@@ -58,19 +57,23 @@ def main() -> None:
     arguments.rows.parent.mkdir(parents=True, exist_ok=True)
     card = find_model(arguments.model)
     network, device = load_network(card, arguments.device)
-    for body in test_bodies()[: arguments.bodies]:
-        done = {(row["body"], row["sampler"], row["start"], row["steps"]) for row in read_rows(arguments.rows)}
-        missing = [w for w in WALKS if (body.name, w.sampler, w.start, w.steps) not in done]
-        piece = middle(body, card.input["voxel_size_mm"][0], tuple(arguments.piece)) if missing else None
-        for walk in missing:
+    made_with = {"model": card.sha256, "draws": arguments.draws, "piece": list(arguments.piece)}
+    bodies = test_bodies()[: arguments.bodies]
+    pieces = {body.name: middle(body, card.input["voxel_size_mm"][0], tuple(arguments.piece)) for body in bodies}
+    for walk in WALKS:
+        for name, piece in pieces.items():
+            row: dict[str, Any] = {"body": name, "sampler": walk.sampler, "start": walk.start, "steps": walk.steps}
+            row |= made_with
+            if any(row.items() <= known.items() for known in read_rows(arguments.rows)):
+                continue
             low_dose = torch.from_numpy(piece.low_dose[None, None]).to(device)
             started = time.perf_counter()
             drawn, _ = draw(low_dose, network, float(card.input["scale"]), walk, arguments.draws, seed=0)
-            row = {"body": body.name, "sampler": walk.sampler, "start": walk.start, "steps": walk.steps}
             row |= figures(piece, drawn.cpu().numpy(), len(walk.times), time.perf_counter() - started)
             with open(arguments.rows, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
-    print(table(read_rows(arguments.rows), arguments.draws))
+    rows = [row for row in read_rows(arguments.rows) if made_with.items() <= row.items()]
+    print(table(rows, arguments.draws))
 
 
 def middle(body: Body, voxel_size_mm: float, shape: tuple[int, ...]) -> Piece:
