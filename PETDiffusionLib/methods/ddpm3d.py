@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,13 @@ from PETDiffusionLib.models.card import ModelCard
 from PETDiffusionLib.networks.ddpm3d import DDPM3D, from_state_dict
 from PETDiffusionLib.networks.precision import fast_precision
 from PETDiffusionLib.volumes import Volume
-from PETDiffusionLib.volumes.model_grid import grid_pair, image_on_grid
+from PETDiffusionLib.volumes.model_grid import as_scanned, grid_pair, image_on_grid
 
 ALPHAS_CUMPROD = linear_alphas_cumprod()
 LAST_TIME, LOW_DOSE_TIME = len(ALPHAS_CUMPROD) - 1, 200
 WINDOW = (96, 192, 288)
 SHARE_OF_MEMORY = 0.6  # of what is free, for one evaluation; the rest is for the volumes and for what is not foreseen
+SHARE_OF_GPU_MEMORY = 0.8  # there nobody else is in need of it
 EMPTY_AIR = 0.01  # of the mean uptake: below it there is nothing to denoise
 SMOOTHING_VOXELS = 2.0
 
@@ -92,8 +94,9 @@ def denoise_ddpm3d(
     walk = Walk(sampler or chosen.sampler, steps or chosen.steps, start or chosen.start, eta)
     card = find_ddpm3d(model)
     network, used = load_network(card, device)
-    volume = Volume(sitk.Cast(image, sitk.sitkFloat32), "suvbw")
+    volume = Volume(as_scanned(sitk.Cast(image, sitk.sitkFloat32)), "suvbw")
     _warn_outside_domain(volume, card, warn)
+    _warn_of_the_walk(walk, warn)
     pair = grid_pair(volume, float(card.input["voxel_size_mm"][0]))
     progress("Resampling", 0.0)
     y = torch.from_numpy(pair.to_model(np.maximum(volume.array, 0))[None, None]).clamp_(min=0)
@@ -102,10 +105,10 @@ def denoise_ddpm3d(
     mean = drawn.mean(0)
     arrays = [mean] + ([drawn.std(0)] if draws > 1 else [])
     progress("Resampling", 1.0)
-    on_grid = [array.cpu().numpy() for array in arrays]
+    on_grid = [array.numpy() for array in arrays]
     if grid == "input":
         on_grid = [np.maximum(pair.to_input(array), 0) for array in on_grid]
-    images = [image_on_grid(array, volume, pair, grid) for array in on_grid]
+    images = [image_on_grid(array, volume, pair, grid, image) for array in on_grid]
     facts = {
         "model": card.id,
         "model_sha256": card.sha256,
@@ -130,14 +133,17 @@ def draw(
     seed: int,
     progress: Callable[[float], None] = lambda done: None,
 ) -> tuple[torch.Tensor, int]:
-    """`samples` draws [samples, z, y, x] in SUV given `low_dose` [1, 1, z, y, x] in SUV, and the windows it took.
+    """`samples` draws [samples, z, y, x] in SUV, on the CPU, given `low_dose` [1, 1, z, y, x] in SUV, and the windows.
 
     All draws go through the network together, as far as memory allows; window for window where it is short.
     """
     depth, height, width = low_dose.shape[2:]
     condition = padded_to_multiple(clipped_to_scale(low_dose, scale), network.multiple)
-    steps_done, steps = 0, len(walk.times)
-    voxels = int(SHARE_OF_MEMORY * free_memory(low_dose.device) / network.bytes_per_voxel)
+    share = SHARE_OF_GPU_MEMORY if low_dose.is_cuda else SHARE_OF_MEMORY
+    voxels = int(share * free_memory(low_dose.device) / network.bytes_per_voxel)
+    together = max(1, voxels // condition.numel())
+    groups = [range(first, min(first + together, samples)) for first in range(0, samples, together)]
+    steps_done, steps = 0, len(walk.times) * len(groups)
     fitted = FittedDenoiser(
         PredictionDenoiser(network, ALPHAS_CUMPROD),
         occupied(condition),
@@ -153,16 +159,17 @@ def draw(
         steps_done += 1
         return estimate
 
-    def noise(step: int) -> torch.Tensor:
-        fields = [absolute_noise(condition.shape, condition.device, seed, number, step) for number in range(samples)]
-        return torch.cat(fields)
+    def noise(group: range, step: int) -> torch.Tensor:
+        return torch.cat([absolute_noise(condition.shape, condition.device, seed, number, step) for number in group])
 
-    start = noise(steps)
-    if walk.start == "low-dose":
-        start = noised(condition, walk.times[0], ALPHAS_CUMPROD, start)
-    x0 = _sampled(walk, stepping, start, condition, noise)
-    x0 = back_to_suv(x0[:, 0, :depth, :height, :width], low_dose[:, 0], scale)
-    return x0, len(fitted.boxes)
+    drawn = []
+    for group in groups:
+        start = noise(group, len(walk.times))
+        if walk.start == "low-dose":
+            start = noised(condition, walk.times[0], ALPHAS_CUMPROD, start)
+        x0 = _sampled(walk, stepping, start, condition, partial(noise, group))
+        drawn.append(back_to_suv(x0[:, 0, :depth, :height, :width], low_dose[:, 0], scale).cpu())
+    return torch.cat(drawn), len(fitted.boxes)
 
 
 def _sampled(
@@ -223,6 +230,15 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
         return denoise_ddpm3d(image, **asked, seed=job.seed, device=job.device, progress=progress, warn=warn)
 
     return denoise_job(job, denoised, progress, warn)
+
+
+def _warn_of_the_walk(walk: Walk, warn: Warn) -> None:
+    """Say what of the asked-for walk cannot be done."""
+    if len(walk.times) < walk.steps:
+        said = f"The {walk.sampler} sampler has {len(walk.times)} different times from here and takes as many steps"
+        warn("fewer-steps", f"{said}, not {walk.steps}.")
+    if walk.eta and walk.sampler != "ddim":
+        warn("eta-unused", f"Eta is an option of the sampler ddim; {walk.sampler} has none.")
 
 
 def _warn_outside_domain(volume: Volume, card: ModelCard, warn: Warn) -> None:

@@ -25,7 +25,7 @@ from PETDiffusionLib.models.card import ModelCard
 from PETDiffusionLib.networks.precision import FastPrecision
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.volumes import Volume
-from PETDiffusionLib.volumes.model_grid import grid_pair, image_on_grid
+from PETDiffusionLib.volumes.model_grid import as_scanned, grid_pair, image_on_grid
 
 WINDOW, OVERLAP = (96, 256, 256), 24
 EMPTY_AIR = 0.01  # of the mean uptake: below it there is nothing to denoise
@@ -53,7 +53,7 @@ def denoise(
     """
     progress = progress or (lambda stage, fraction: None)
     warn = warn or (lambda code, message: None)
-    volume = Volume(sitk.Cast(image, sitk.sitkFloat32), "unknown")
+    volume = Volume(as_scanned(sitk.Cast(image, sitk.sitkFloat32)), "unknown")
     given = np.maximum(volume.array, 0)
     chosen = _preset(preset)
     card = find_model(model)
@@ -73,7 +73,7 @@ def denoise(
         arrays = [np.maximum(pair.to_input(array), 0) for array in arrays]
     # OSEM's total is known from all the counts, far better than any voxel: the denoised volume keeps it.
     kept = (given if grid == "input" else y).sum() / max(float(arrays[0].sum()), 1e-12)
-    denoised, uncertainty = (image_on_grid(float(kept) * array, volume, pair, grid) for array in arrays)
+    denoised, uncertainty = (image_on_grid(float(kept) * array, volume, pair, grid, image) for array in arrays)
     facts = {
         "model": card.id,
         "model_sha256": card.sha256,

@@ -19,11 +19,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from PETDiffusionLib.cli.arguments import number_above, whole_number_from
 from PETDiffusionLib.diffusion.gaussian import ddim, linear_alphas_cumprod, log_snr_times, noised
 from PETDiffusionLib.diffusion.prediction import PredictionDenoiser, clipped_to_scale, x0_and_noise
+from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.models.writing import write_model
-from PETDiffusionLib.networks.ddpm3d import DDPM3D, ResidualBlock
+from PETDiffusionLib.networks.ddpm3d import DDPM3D, GROUPS, ResidualBlock, architecture_of, from_state_dict
 from PETDiffusionLib.networks.precision import fast_precision
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED, ensure_cases
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
@@ -94,17 +96,17 @@ def denoised(network: DDPM3D, low_dose: torch.Tensor) -> torch.Tensor:
 
 
 def validate(crops: torch.Tensor, loop: TrainingLoop[torch.Tensor]) -> dict[str, float]:
-    """The mean gain of the average's quick draw over the low dose in dB; the first crops as a picture in the log."""
+    """The gain of the average's quick draw over the low dose, all crops in one, in dB; the first ones as a picture."""
     network = copy.deepcopy(loop.average)
     assert isinstance(network, DDPM3D)
     network.convolve_in(fast_precision(loop.device))
     drawn = torch.cat([denoised(network, crop[:, :1]) for crop in crops.split(1)])
-    before, after = ((image - crops[:, 1:]).square().mean((1, 2, 3, 4)) for image in (crops[:, :1], drawn))
+    before, after = (float((image - crops[:, 1:]).square().mean()) for image in (crops[:, :1], drawn))
     if loop.log is not None:
         columns = torch.cat([crops[:, :1], drawn, crops[:, 1:]], dim=1)[:4, :, crops.shape[2] // 2]
-        grey = _montage(columns) / columns.max()
+        grey = _montage(columns) / columns.max().clamp_min(1e-6)
         loop.log.picture("low dose, drawn, full dose", grey.cpu().numpy(), loop.step)
-    return {"gain": float((10 * torch.log10(before / after)).mean())}
+    return {"gain": 10 * math.log10(max(before, 1e-12) / max(after, 1e-12))}
 
 
 def _montage(planes: torch.Tensor) -> torch.Tensor:
@@ -115,10 +117,11 @@ def _montage(planes: torch.Tensor) -> torch.Tensor:
 def new_network(arguments: argparse.Namespace) -> DDPM3D:
     """The network at its start: another model's, or one of which every residual block and the output say nothing."""
     torch.manual_seed(arguments.seed)
-    network = DDPM3D(arguments.base, arguments.multipliers, arguments.blocks, predicts=arguments.predicts)
     if arguments.start:
-        network.load_state_dict(load_weights(find_model(arguments.start)))
-        return network
+        card = find_model(arguments.start)
+        known = card.architecture.get("arguments", {}).get("predicts", "noise")
+        return from_state_dict(load_weights(card), arguments.predicts or known)
+    network = DDPM3D(arguments.base, arguments.multipliers, arguments.blocks, predicts=arguments.predicts or "noise")
     last = [module.out_layers[3] for module in network.modules() if isinstance(module, ResidualBlock)]
     for convolution in (*last, network.out[2]):
         assert isinstance(convolution, nn.Conv3d)
@@ -128,6 +131,7 @@ def new_network(arguments: argparse.Namespace) -> DDPM3D:
 
 def train(arguments: argparse.Namespace) -> None:
     """Go on from the last checkpoint if there is one, train to the last step, and write the model and its card."""
+    _check(arguments)
     folder = Path(arguments.out)
     with training_device() as device:
         source, unseen = _sources(arguments, device)
@@ -138,14 +142,14 @@ def train(arguments: argparse.Namespace) -> None:
         crops = batch(unseen, VALIDATION_CROPS, 0)
         network = new_network(arguments)
         plan = Plan(arguments.steps, arguments.rate, arguments.every, arguments.seed, arguments.ema, weight_decay=0.0)
-        loop: TrainingLoop[torch.Tensor] = TrainingLoop(network, folder, plan, device)
+        loop: TrainingLoop[torch.Tensor] = TrainingLoop(network, folder, plan, device, meaning=network.predicts)
         loop.run(
             lambda step: batch(source, arguments.batch, arguments.seed, rank(), step),
-            partial(losses, predicts=arguments.predicts),
+            partial(losses, predicts=network.predicts),
             lambda average: validate(crops, loop),
         )
         if rank() == 0:
-            card = _card(arguments, validate(crops, loop))
+            card = _card(arguments, network, validate(crops, loop))
             write_model(folder / "model", loop.average.state_dict(), card)
 
 
@@ -164,24 +168,33 @@ def _sources(arguments: argparse.Namespace, device: torch.device) -> tuple[PairS
     return sources[0], sources[1]
 
 
-def _card(arguments: argparse.Namespace, figures: dict[str, float]) -> dict[str, Any]:
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise PETDiffusionError for sizes that no network of this kind has."""
+    multiple = 2 ** (len(arguments.multipliers) - 1)
+    if arguments.base % GROUPS:
+        raise PETDiffusionError("bad-option", f"--base {arguments.base} is not a multiple of {GROUPS}.")
+    if any(side % multiple for side in arguments.crop[1:]):
+        sides = " x ".join(map(str, arguments.crop[1:]))
+        raise PETDiffusionError(
+            "bad-option", f"The plane of --crop, {sides}, is not a multiple of {multiple}, as the --multipliers ask."
+        )
+
+
+def _card(arguments: argparse.Namespace, network: DDPM3D, figures: dict[str, float]) -> dict[str, Any]:
+    architecture = architecture_of({name: tuple(value.shape) for name, value in network.state_dict().items()})
     simulated = f"{arguments.cases} simulated phantoms, several doses each, on random scanners"
-    command = f"petdiffusion train ddpm3d OUT --base {arguments.base} --blocks {arguments.blocks} "
-    command += f"--multipliers {' '.join(map(str, arguments.multipliers))} --crop {' '.join(map(str, arguments.crop))} "
+    shape = f"--base {arguments.base} --blocks {arguments.blocks} --multipliers {_spaced(arguments.multipliers)}"
+    command = f"petdiffusion train ddpm3d OUT {f'--start {arguments.start}' if arguments.start else shape} "
+    command += f"--predicts {network.predicts} --crop {_spaced(arguments.crop)} "
     command += f"--voxel-mm {arguments.voxel_mm:g} --scale {arguments.scale:g} --steps {arguments.steps} "
     command += f"--batch {arguments.batch} --rate {arguments.rate:g} --ema {arguments.ema:g} --seed {arguments.seed} "
-    command += f"--predicts {arguments.predicts} "
-    command += f"--start {arguments.start} " if arguments.start else ""
     command += "--pairs PAIRS.csv" if arguments.pairs else f"--cases {arguments.cases}"
     return {
         "id": MODEL_ID,
         "version": VERSION,
         "task": "denoise-ddpm3d",
         "title": "3D DDPM after Yu et al.",
-        "architecture": {
-            "name": "ddpm3d",
-            "arguments": {name: getattr(arguments, name) for name in ("base", "multipliers", "blocks", "predicts")},
-        },
+        "architecture": {"name": "ddpm3d", "arguments": architecture | {"predicts": network.predicts}},
         "input": {"unit": "suvbw", "scale": arguments.scale, "voxel_size_mm": [arguments.voxel_mm] * 3},
         "training": {
             "tracers": [] if arguments.pairs else ["FDG-like", "DOTATATE-like", "amyloid-negative-like", "random"],
@@ -197,22 +210,25 @@ def _card(arguments: argparse.Namespace, figures: dict[str, float]) -> dict[str,
     }
 
 
+def _spaced(numbers: Sequence[int]) -> str:
+    return " ".join(map(str, numbers))
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train ddpm3d`; the defaults are the paper's, but for the steps."""
+    positive, count = number_above(0), whole_number_from(1)
     add_case_options(parser, cases=170)
     add_plan_options(parser, steps=200_000, rate=1e-4, every=500)
     parser.add_argument("--pairs", metavar="CSV", help="volumes to train on: columns low_dose and full_dose")
     parser.add_argument("--suv", action="store_true", help="the pairs are in SUV, where their files do not say it")
-    parser.add_argument("--voxel-mm", type=float, default=1.65, help="the model's cubic voxels")
-    parser.add_argument("--scale", type=float, default=16.0, help="the SUV that the network sees as 1, and the most")
-    parser.add_argument("--base", type=int, default=128, help="channels at full resolution, a multiple of 32")
-    parser.add_argument("--multipliers", type=int, nargs="+", default=[1, 1, 2, 3, 4], help="widths of the levels")
-    parser.add_argument("--blocks", type=int, default=2, help="residual blocks a level")
-    parser.add_argument("--crop", type=int, nargs=3, default=[96, 96, 96], metavar=("Z", "Y", "X"))
-    parser.add_argument("--batch", type=int, default=1, help="crops a step and process")
-    parser.add_argument(
-        "--predicts", choices=PREDICTIONS, default="noise", help="what the network says; v trains faster"
-    )
+    parser.add_argument("--voxel-mm", type=positive, default=1.65, help="the model's cubic voxels")
+    parser.add_argument("--scale", type=positive, default=16.0, help="the SUV that the network sees as 1, and the most")
+    parser.add_argument("--base", type=count, default=128, help="channels at full resolution, a multiple of 32")
+    parser.add_argument("--multipliers", type=count, nargs="+", default=[1, 1, 2, 3, 4], help="widths of the levels")
+    parser.add_argument("--blocks", type=count, default=2, help="residual blocks a level")
+    parser.add_argument("--crop", type=count, nargs=3, default=[96, 96, 96], metavar=("Z", "Y", "X"))
+    parser.add_argument("--batch", type=count, default=1, help="crops a step and process")
+    parser.add_argument("--predicts", choices=PREDICTIONS, help="what the network says (default: noise, or as --start)")
     parser.add_argument("--start", metavar="MODEL", help="start from the weights of this model instead of from nothing")
     parser.add_argument("--ema", type=float, default=0.9999, help="decay of the average of the weights")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from PETDiffusionLib.cli.arguments import whole_number_from
 from PETDiffusionLib.diffusion.noise_level import noise_scale
 from PETDiffusionLib.diffusion.preconditioning import ResidualDenoiser, make_condition
 from PETDiffusionLib.diffusion.residual import diffused
@@ -119,7 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train denoiser`."""
     add_case_options(parser, cases=280)
     add_plan_options(parser, steps=5400, rate=1e-3)
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch", type=whole_number_from(1), default=2)
     parser.add_argument("--start", metavar="MODEL", help="start from the weights of this model instead of from nothing")
 
 

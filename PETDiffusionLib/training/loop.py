@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.networks.precision import FastPrecision
 from PETDiffusionLib.training.processes import rank, several_processes
 from PETDiffusionLib.training.tensorboard import EventLog
@@ -53,10 +54,12 @@ class TrainingLoop(Generic[Batch]):
     `losses(network, batch, generator)` gives the terms of the loss by name, "loss" being the one that is minimised;
     `validate(average)` gives figures for the curve. `average` is the exponential moving average of the weights: the
     network to keep. The network runs in bfloat16 where the hardware has it, everything else in single precision.
+    `meaning` names what the answer means where shapes do not say it: a checkpoint of another network, or one of
+    another meaning, is refused.
     """
 
-    def __init__(self, network: nn.Module, folder: Path, plan: Plan, device: torch.device) -> None:
-        self.plan, self.folder, self.device = plan, folder, device
+    def __init__(self, network: nn.Module, folder: Path, plan: Plan, device: torch.device, meaning: str = "") -> None:
+        self.plan, self.folder, self.device, self.meaning = plan, folder, device, meaning
         self.network, self.average = network.to(device), copy.deepcopy(network).to(device).eval()
         self.parallel = DistributedDataParallel(self.network) if several_processes() else self.network
         self.optimiser = torch.optim.AdamW(
@@ -128,6 +131,7 @@ class TrainingLoop(Generic[Batch]):
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "meaning": self.meaning,
             "step": self.step,
             "seconds": self.seconds,
         }
@@ -136,7 +140,17 @@ class TrainingLoop(Generic[Batch]):
 
     def _load(self) -> None:
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
+        try:
+            self.network.load_state_dict(state["network"])
+            same = state.get("meaning", self.meaning) == self.meaning
+        except RuntimeError:  # other names or shapes
+            same = False
+        if not same:
+            raise PETDiffusionError(
+                "other-network",
+                f"{self.checkpoint} is the checkpoint of another network. Give the options that it was begun with, or "
+                "another folder.",
+            )
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = state["step"], state["seconds"]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 
+from PETDiffusionLib.cli.arguments import number_above, whole_number_from
+
 
 def add_case_options(parser: argparse.ArgumentParser, cases: int) -> None:
     """The folder that is written, and the cases: `cases` unless the user says."""
     parser.add_argument("out", help="folder of the checkpoint, the curve, TensorBoard's log and the model")
     parser.add_argument("--data", help="folder of the simulated cases, made where missing (default: in OUT)")
-    parser.add_argument("--cases", type=int, default=cases, help="phantoms to train on")
-    parser.add_argument("--workers", type=int, default=1, help="processes that simulate cases")
+    parser.add_argument("--cases", type=whole_number_from(1), default=cases, help="phantoms to train on")
+    parser.add_argument("--workers", type=whole_number_from(1), default=1, help="processes that simulate cases")
 
 
 def add_plan_options(parser: argparse.ArgumentParser, steps: int, rate: float | None, every: int = 200) -> None:
     """The fields of a `Plan`; a `rate` of None leaves it to the training."""
-    parser.add_argument("--steps", type=int, default=steps, help="steps of the optimiser")
-    parser.add_argument("--rate", type=float, default=rate, help="the highest learning rate")
-    parser.add_argument("--every", type=int, default=every, help="steps between validations and checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=whole_number_from(0), default=steps, help="steps of the optimiser")
+    parser.add_argument("--rate", type=number_above(0), default=rate, help="the highest learning rate")
+    parser.add_argument("--every", type=whole_number_from(1), default=every, help="steps from checkpoint to checkpoint")
+    parser.add_argument("--seed", type=whole_number_from(0), default=0)

@@ -23,18 +23,18 @@ Group = list[np.ndarray]  # one full-dose volume [z, y, x] in SUV, then the low-
 
 
 class PairSource:
-    """Crops [batch, 2, z, y, x] in SUV, low dose and full dose, held in half precision on `device`.
+    """Crops [batch, 2, z, y, x] in SUV on `device`, low dose and full dose, of volumes held in half precision here.
 
     Crops lie anywhere in a volume, all places alike; a volume smaller than the crop is continued with zeros.
     """
 
     def __init__(self, groups: Iterable[Group], crop: Sequence[int], device: str | torch.device = "cpu") -> None:
-        self.crop = tuple(crop)
-        self.groups = [self._held(group).to(device) for group in groups]
+        self.crop, self.device = tuple(crop), torch.device(device)
+        self.groups = [self._held(group) for group in groups]
 
     def batch(self, size: int, rng: np.random.Generator) -> torch.Tensor:
         """`size` crops, each of a group, a dose and a place drawn with `rng`."""
-        return torch.stack([self._draw(rng) for _ in range(size)]).float()
+        return torch.stack([self._draw(rng) for _ in range(size)]).to(self.device).float()
 
     def _draw(self, rng: np.random.Generator) -> torch.Tensor:
         group = self.groups[rng.integers(len(self.groups))]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from PETDiffusionLib.cli.arguments import whole_number_from
 from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS, SIGMA_DATA, denoised, edm_coefficients
 from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.models.writing import write_model
@@ -173,7 +174,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train prior`."""
     add_case_options(parser, cases=120)
     add_plan_options(parser, steps=4500, rate=1e-3, every=500)
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch", type=whole_number_from(1), default=2)
     parser.add_argument("--widths", type=int, nargs=3, default=(24, 48, 80), help="channels at three resolutions")
     parser.add_argument("--blocks", type=int, nargs=3, default=(1, 1, 2), help="residual blocks at three resolutions")
     parser.add_argument("--start", metavar="MODEL", help="start from the weights of this model instead of from nothing")

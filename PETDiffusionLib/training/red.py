@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from PETDiffusionLib.cli.arguments import whole_number_from
 from PETDiffusionLib.diffusion.red import MAX_TIMESTEP, Normalisation, alphas, degraded, reverse
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.models.writing import write_model
@@ -196,7 +197,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_plan_options(parser, steps=5000, rate=None)
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument("--pairs", metavar="CSV", help="train on the pairs of a table, not on simulation")
-    parser.add_argument("--batch", type=int, default=8, help="planes in a batch")
+    parser.add_argument("--batch", type=whole_number_from(1), default=8, help="planes in a batch")
     parser.add_argument("--width", type=int, default=32, help="channels of the first level (published: 32)")
 
 

@@ -93,6 +93,22 @@ def test_draws_made_together_are_the_draws_made_alone(sampler: str, network: DDP
     assert float((together[0] - together[1]).abs().mean()) > 0
 
 
+def test_draws_that_do_not_fit_together_are_made_in_groups(network: DDPM3D, monkeypatch: pytest.MonkeyPatch) -> None:
+    low_dose, told = torch.rand(1, 1, 6, 18, 14) * 3, []
+    together, _ = draw(low_dose, network, 4.0, Walk("ancestral", 2, "low-dose"), 3, 5)
+    monkeypatch.setattr(ddpm3d, "free_memory", lambda device: 2 * 6 * 18 * 14 * network.bytes_per_voxel / 0.6)
+    grouped, _ = draw(low_dose, network, 4.0, Walk("ancestral", 2, "low-dose"), 3, 5, told.append)
+    assert torch.allclose(together, grouped, atol=1e-4)
+    assert len(told) == 4 and told[-1] == pytest.approx(1)  # two groups, two steps each
+
+
+def test_what_of_a_walk_cannot_be_done_is_said(petdiffusion, small_pet: Path, model: Path) -> None:
+    arguments = ("denoise", small_pet, "out.nrrd", "--method", "ddpm3d", "--samples", 1, "--eta", 0.5)
+    done = petdiffusion(*arguments, "--sampler", "dpm++", "--start", "low-dose", "--steps", 20)
+    assert done.returncode == 0
+    assert "19 different times" in done.stderr and "Eta" in done.stderr
+
+
 def test_noise_alone_knows_nothing_of_the_low_dose_but_through_the_network(network: DDPM3D) -> None:
     """From noise the first state is the seed's; from the low dose it holds the low dose."""
     first: dict[str, torch.Tensor] = {}

@@ -125,6 +125,21 @@ def test_a_training_starts_from_a_model_and_the_card_says_what_the_network_predi
     assert load_network(ModelCard.load(first), "cpu")[0].predicts == "noise"
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--predicts", "v"], "another network"), (["--multipliers", "1"], "another network"), (["--base", "48"], "32")],
+)
+def test_a_training_does_not_go_on_as_another(table: Path, tmp_path: Path, options: list[str], said: str) -> None:
+    train(table, tmp_path / "out", 2)
+    with pytest.raises(PETDiffusionError, match=said):
+        train(table, tmp_path / "out", 4, *options)
+
+
+def test_a_crop_that_the_levels_do_not_divide_is_refused(table: Path, tmp_path: Path) -> None:
+    with pytest.raises(PETDiffusionError, match="9 x 8"):
+        train(table, tmp_path / "out", 2, "--crop", "4", "9", "8")
+
+
 def test_two_processes_train_one_network_on_different_crops(
     table: Path, tmp_path: Path, engine_environment: dict[str, str]
 ) -> None:
