@@ -51,17 +51,15 @@ def main() -> None:
     said = f"{depth} x {arguments.plane} x {arguments.plane} voxels, DDIM {arguments.steps} steps from noise"
     print(f"{said}, windows of {arguments.window} slices, {arguments.draws} draws")
     whole = per_step(network, low_dose, times, low_dose.shape[2] + network.multiple, arguments.draws)[0].cpu().numpy()
-    print(
-        "scheme          jump at borders  elsewhere  ratio  spread between windows  elsewhere  ratio  from one window  s"
-    )
+    print("scheme       jump at borders  elsewhere  ratio  spread between  elsewhere  ratio  from one window    s")
     for name, scheme in (("window-wise", window_wise), ("per step", per_step)):
         started = time.perf_counter()
         drawn, borders = scheme(network, low_dose, times, arguments.window, arguments.draws)
         seconds, values, given = time.perf_counter() - started, drawn.cpu().numpy(), low_dose[0, 0].cpu().numpy()
         jumps, spreads = figures(values, given, borders)
         print(
-            f"{name:<11}  {jumps[0]:15.4f}  {jumps[1]:9.4f}  {jumps[0] / jumps[1]:5.2f}  {spreads[0]:14.4f}  {spreads[1]:9.4f}"
-            f"  {spreads[0] / spreads[1]:5.2f}  {difference(values, whole, given):15.4f}  {seconds:3.0f}"
+            f"{name:<11}  {jumps[0]:15.4f}  {jumps[1]:9.4f}  {jumps[0] / jumps[1]:5.2f}  {spreads[0]:14.4f}  "
+            f"{spreads[1]:9.4f}  {spreads[0] / spreads[1]:5.2f}  {difference(values, whole, given):15.4f}  {seconds:3.0f}"
         )
 
 
