@@ -59,7 +59,8 @@ def main() -> None:
         jumps, spreads = figures(values, given, borders)
         print(
             f"{name:<11}  {jumps[0]:15.4f}  {jumps[1]:9.4f}  {jumps[0] / jumps[1]:5.2f}  {spreads[0]:14.4f}  "
-            f"{spreads[1]:9.4f}  {spreads[0] / spreads[1]:5.2f}  {difference(values, whole, given):15.4f}  {seconds:3.0f}"
+            f"{spreads[1]:9.4f}  {spreads[0] / spreads[1]:5.2f}  {difference(values, whole, given):15.4f}  "
+            f"{seconds:3.0f}"
         )
 
 
