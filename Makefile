@@ -26,7 +26,7 @@ demo/denoised.nii.gz: demo/study/study.json
 
 demo/comparison.png: demo/denoised.nii.gz
 	$(PETDIFFUSION) evaluate demo/study/reference.nii.gz demo/denoised.nii.gz --low-dose demo/study/low_dose.nii.gz \
-		--labels demo/study/labels.nii.gz --uncertainty demo/uncertainty.nii.gz --json demo/report.json --picture $@
+		--labels demo/study/labels.nii.gz --uncertainty demo/uncertainty.nii.gz --json demo/report.json --picture $@ --overwrite
 
 slicer-demo: $(VENV)/.test
 	$(BIN)/python Testing/slicer_host/demo.py

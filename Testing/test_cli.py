@@ -99,6 +99,13 @@ def test_convert_overwrites_only_when_asked_and_never_its_input(petdiffusion, sm
     )
 
 
+def test_the_values_beside_an_mhd_header_are_not_overwritten_either(petdiffusion, small_pet: Path) -> None:
+    small_pet.with_name("out.raw").write_bytes(b"precious")
+    done = petdiffusion("convert", small_pet, small_pet.with_name("out.mhd"))
+    assert done.returncode == 2 and "out.raw" in done.stderr
+    assert small_pet.with_name("out.raw").read_bytes() == b"precious"
+
+
 def test_evaluate_prints_and_writes_the_figures_and_the_picture(petdiffusion, small_pet: Path) -> None:
     volume = read_volume(small_pet)
     write_volume(volume.with_array(volume.array * np.float32(1.1)), small_pet.with_name("ten-percent-up.nrrd"))
@@ -112,6 +119,17 @@ def test_evaluate_prints_and_writes_the_figures_and_the_picture(petdiffusion, sm
     figures = json.loads(report.read_text())
     assert figures["labels"][0]["suvmean"]["bias_percent"] == pytest.approx(10, abs=1e-3)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_overwrites_only_when_asked_and_never_a_volume(petdiffusion, small_pet: Path) -> None:
+    content, report = small_pet.read_bytes(), small_pet.with_name("report.json")
+    report.write_text("precious")
+    judge = ("evaluate", small_pet, small_pet)
+    assert petdiffusion(*judge, "--json", report).returncode == 2 and report.read_text() == "precious"
+    assert petdiffusion(*judge, "--picture", small_pet, "--overwrite").returncode == 2
+    assert petdiffusion(*judge, "--json", report, "--picture", report, "--overwrite").returncode == 2
+    assert small_pet.read_bytes() == content and report.read_text() == "precious"
+    assert petdiffusion(*judge, "--json", report, "--overwrite").returncode == 0
 
 
 def test_evaluate_on_different_grids_writes_nothing(petdiffusion, small_pet: Path) -> None:

@@ -20,6 +20,7 @@ COMPLETE = {
     "outputs": {"image": "out.nii.gz", "uncertainty": "sd.nii.gz"},
     "options": {
         "preset": "balanced",
+        "steps": 2,
         "samples": 4,
         "unit": "bqml",
         "weight_kg": 70.5,

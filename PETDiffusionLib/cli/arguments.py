@@ -53,7 +53,7 @@ def add_option(parser: argparse._ActionsContainer, name: str, rules: Sequence[Ru
     def parse(text: str) -> Any:
         value = first.parse(text)
         if not any(rule.accepts_one(value) for rule in rules):
-            raise argparse.ArgumentTypeError(f"{first.expected} is expected, found {text}")
+            raise argparse.ArgumentTypeError(f"{first.expected.removesuffix(', or null')} is expected, found {text}")
         return value
 
     choices = list(dict.fromkeys(choice for rule in rules for choice in rule.choices))

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_stated_unit, dose_facts
+from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.jobs.runner import EXIT_CANCELLED
 from PETDiffusionLib.jobs.staging import Staging
 
+# The volumes that `evaluate` reads: PET, then regions.
+INPUTS = ("reference", "image", "uncertainty", "low_dose", "mask", "labels")
 # What can be trained: the names of modules in PETDiffusionLib.training.
 TRAININGS = ("denoiser", "ddpm3d", "prior", "red", "counts")
 
@@ -39,6 +42,7 @@ def add_commands(commands: Any) -> None:
     evaluate.add_argument("--low-dose", type=Path, metavar="V", help="the volume before denoising, for the picture")
     evaluate.add_argument("--json", type=Path, metavar="PATH", help="also write the figures as JSON")
     evaluate.add_argument("--picture", type=Path, metavar="PATH", help="also write a comparison picture (PNG)")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     add_stated_unit(evaluate, "--unit")
     add_dose_arguments(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -51,9 +55,15 @@ def add_commands(commands: Any) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from PETDiffusionLib import evaluation
+    from PETDiffusionLib.jobs.runner import refuse_overwriting
 
-    wanted = {"json": arguments.json, "picture": arguments.picture}
-    with Staging({kind: path for kind, path in wanted.items() if path is not None}) as staging:
+    wanted = {kind: path for kind in ("json", "picture") if (path := getattr(arguments, kind)) is not None}
+    inputs = [path for name in INPUTS if (path := getattr(arguments, name)) is not None]
+    for path in wanted.values():
+        refuse_overwriting(path, inputs, arguments.overwrite)
+    if len({path.resolve() for path in wanted.values()}) < len(wanted):
+        raise PETDiffusionError("bad-option", "The figures and the picture have the same path; give two.")
+    with Staging(wanted) as staging:
         given = _read_images(arguments)
         names = _label_names(arguments.labels)
         judged = {name: image for name, image in given.items() if name != "low_dose"}
@@ -73,10 +83,10 @@ def _read_images(arguments: argparse.Namespace) -> dict[str, Any]:
     from PETDiffusionLib.volumes import read_volume, to_suv
 
     images: dict[str, Any] = {}
-    for name in ("reference", "image", "uncertainty", "low_dose"):
+    for name in INPUTS[:4]:
         path = getattr(arguments, name)
         images[name] = path and to_suv(read_volume(path, UNITS.get(arguments.unit)), **dose_facts(arguments)).image
-    for name in ("mask", "labels"):
+    for name in INPUTS[4:]:
         path = getattr(arguments, name)
         images[name] = path and read_volume(path).image
     return images

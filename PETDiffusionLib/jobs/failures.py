@@ -37,9 +37,13 @@ def _explain_os_error(error: OSError) -> PETDiffusionError | None:
     if error.errno in _DISK_FULL:
         return PETDiffusionError("disk-full", f"Nothing was written, because the disk or your quota is full{where}")
     if error.errno in _NOT_ALLOWED:
-        return PETDiffusionError("not-allowed", f"The system does not allow reading or writing here{where}")
+        return PETDiffusionError(
+            "not-allowed", f"The system does not allow reading or writing here{where} (choose another folder)"
+        )
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return PETDiffusionError("no-file", f"There is no such file or folder{where}")
+        return PETDiffusionError("no-file", f"There is no such file or folder{where} (check the path)")
     if error.errno == errno.EIO:
         return PETDiffusionError("disk-error", f"Nothing was written, because the disk or drive failed{where}")
+    if error.strerror:
+        return PETDiffusionError("system", f"The system says: {error.strerror}{where}")
     return None

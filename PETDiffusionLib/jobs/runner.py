@@ -83,6 +83,13 @@ def check_output(path: Path, inputs: list[Path], overwrite: bool, kind: str = "v
     from PETDiffusionLib.volumes.writing import WRITABLE, check_writable_name
 
     check_writable_name(path, SINOGRAM_ENDINGS if kind == "sinogram" else WRITABLE)
+    refuse_overwriting(path, inputs, overwrite)
+    if path.suffix.lower() == ".mhd":  # its values are in a file of their own
+        refuse_overwriting(path.with_suffix(".raw"), inputs, overwrite)
+
+
+def refuse_overwriting(path: Path, inputs: list[Path], overwrite: bool) -> None:
+    """Refuse an output that would overwrite an input, or (unless `overwrite`) anything."""
     if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
         raise PETDiffusionError(
             "overwrites-input", f"'{path}' is an input and is not overwritten. Choose another name."

@@ -18,7 +18,7 @@ from PETDiffusionLib.diffusion.preconditioning import ResidualDenoiser, make_con
 from PETDiffusionLib.diffusion.residual import sample, uniform_times
 from PETDiffusionLib.diffusion.tiling import mirrored, padded_to_multiple, plan_windows, tiled
 from PETDiffusionLib.errors import PETDiffusionError
-from PETDiffusionLib.methods.catalogue.denoise import BUNDLED_MODEL, PRESETS, StepsPreset
+from PETDiffusionLib.methods.catalogue.denoise import BUNDLED_MODEL, DENOISE, PRESETS, StepsPreset
 from PETDiffusionLib.methods.denoising import DenoiseResult, Progress, Warn, denoise_job
 from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.models.card import ModelCard
@@ -26,8 +26,10 @@ from PETDiffusionLib.networks.precision import FastPrecision
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.volumes import Volume
 from PETDiffusionLib.volumes.model_grid import as_scanned, grid_pair, image_on_grid
+from PETDiffusionLib.volumes.volume import check_geometry, check_values
 
 WINDOW, OVERLAP = (96, 256, 256), 24
+MIRRORS = 8
 EMPTY_AIR = 0.01  # of the mean uptake: below it there is nothing to denoise
 
 
@@ -35,6 +37,7 @@ def denoise(
     image: sitk.Image,
     *,
     preset: str = "balanced",
+    steps: int | None = None,
     samples: int | None = None,
     model: str = BUNDLED_MODEL,
     grid: str = "input",
@@ -45,27 +48,31 @@ def denoise(
 ) -> DenoiseResult:
     """Denoise a 3D PET image of any unit that is proportional to activity (the model is linear in it).
 
-    `samples` draws (by default the preset's) give the mean, and the standard deviation of the truth about it by the law
-    of total variance. `grid` "input" returns the image's own geometry bit for bit, "model" the model's cubic voxels.
-    The same seed gives the same result, whatever the windows. `progress(stage, fraction)` may raise Cancelled.
+    `steps` and `samples` are the preset's unless given. One step is the posterior mean, and its samples look through
+    up to eight mirrors; more steps make each sample a draw, by the `seed`. The samples give the mean, and the standard
+    deviation of the truth about it by the law of total variance. `grid` "input" returns the image's own geometry bit
+    for bit, "model" the model's cubic voxels. The same seed gives the same result, whatever the windows.
+    `progress(stage, fraction)` may raise Cancelled.
 
-    Raises PETDiffusionError for an image that cannot be denoised, an unknown preset, model or device.
+    Raises PETDiffusionError for an image that is no PET volume, or an option, model or device that is not there.
     """
     progress = progress or (lambda stage, fraction: None)
     warn = warn or (lambda code, message: None)
+    chosen = _preset(preset)
+    _check(image, {"steps": steps, "samples": samples, "grid": grid})
     volume = Volume(as_scanned(sitk.Cast(image, sitk.sitkFloat32)), "unknown")
     given = np.maximum(volume.array, 0)
-    chosen = _preset(preset)
     card = find_model(model)
     network, device_used = load_network(card, device)
     pair = grid_pair(volume, float(card.input["voxel_size_mm"][0]))
     progress("Resampling", 0.0)
-    y = torch.from_numpy(pair.to_model(given)[None, None]).clamp_(min=0)
-    draws = samples or chosen.samples
+    y = torch.from_numpy(pair.to_model(given, average=False)[None, None]).clamp_(min=0)
+    walked, draws = steps or chosen.steps, samples or chosen.samples
+    if walked == 1 and draws > MIRRORS:
+        warn("few-mirrors", f"One step has {MIRRORS} mirrors to look through; {draws} samples need two steps or more.")
+        draws = MIRRORS
     report = partial(progress, "Denoising")
-    mean, sd, noise = restore(
-        y.to(device_used), pair.model_spacing_mm[0], network, card, chosen.steps, draws, seed, report
-    )
+    mean, sd, noise = restore(y.to(device_used), pair.model_spacing_mm[0], network, card, walked, draws, seed, report)
     _warn_outside_domain(volume, noise, card, warn)
     progress("Resampling", 1.0)
     arrays = [array.cpu().numpy() for array in (mean, sd)]
@@ -79,7 +86,7 @@ def denoise(
         "model_sha256": card.sha256,
         "device": str(device_used),
         "preset": preset,
-        "steps": chosen.steps,
+        "steps": walked,
         "samples": draws,
         "noise_level": round(float(noise.level), 4),
         "model_grid": {"shape": pair.model_shape, "voxel_size_mm": pair.model_spacing_mm},
@@ -142,6 +149,7 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
         return denoise(
             image,
             preset=options["preset"],
+            steps=options["steps"],
             samples=options["samples"],
             model=options["model"] or BUNDLED_MODEL,
             grid=options["grid"],
@@ -158,6 +166,22 @@ def _preset(name: str) -> StepsPreset:
     if name not in PRESETS:
         raise PETDiffusionError("no-preset", f'There is no preset "{name}"; presets: {", ".join(PRESETS)}.')
     return PRESETS[name]
+
+
+def _check(image: sitk.Image, options: dict[str, Any]) -> None:
+    """Refuse what is no PET volume, and options that the method does not have."""
+    check_geometry(image, "The image")
+    values = sitk.GetArrayFromImage(image)
+    check_values(values, "the image")
+    if values.sum(dtype=np.float64) <= 0:
+        raise PETDiffusionError(
+            "no-activity",
+            "The values of the volume sum to nothing or less. Give a PET volume in SUV or Bq/ml.",
+        )
+    for name, value in options.items():
+        rule = DENOISE.options[name]
+        if value is not None and not rule.accepts(value):
+            raise PETDiffusionError("bad-option", f"{name}: {rule.expected} is expected, found {value}.")
 
 
 def _warn_outside_domain(volume: Volume, noise: NoiseScale, card: ModelCard, warn: Warn) -> None:

@@ -23,20 +23,25 @@ from PETDiffusionLib.simulation.tracers import draw_uptake
 
 # The first pattern that a label's name matches gives its organ in the uptake table; a more special one comes first.
 ORGAN_OF_NAME = (
-    (r"background|air|airway|trachea|sinus", "gas"),
-    (r"white matter|callosum|peduncle|capsule|fornix|tract|commissure|chiasm|optic|fasciculus|spinal", "white matter"),
-    (r"ventricle|aqueduct|choroid|csf|cistern|vitreous|septum", "csf"),
+    (r"(sagittal|transverse|sigmoid|straight|cavernous|venous|coronary) sinus", "blood"),
+    (r"background|\bair\b|airway|trachea|sinus", "gas"), (r"urinary tract|ureter|urethra", "bladder"),
+    (r"muscle|capitis|gluteus|iliopsoas|autochthon", "muscle"),
+    (r"skull|mandible|tooth|teeth|cortical bone", "cortical bone"),
+    (r"white matter|callosum|peduncle|capsule|fornix|tract|commissure|chiasm|optic|fasciculus|\bspinal\b",
+     "white matter"),
+    (r"heart|myocard|atrium", "myocardium"),
+    (r"ventricle|aqueduct|choroid|csf|cistern|vitreous|septum|eyeball|sulcus$|fissure", "csf"),
     (r"kidney", "kidney cortex"),
-    (r"cortex|cortical|gyrus|lobule|cuneus|pole|insula|putamen|caudate|thalam|pallid|amygdal|hippocamp|accumbens"
+    (r"cortex|cortical|gyr[ui]|lobule|cuneus|pole|insula|putamen|caudate|thalam|pallid|amygdal|hippocamp|accumbens"
      r"|nucle|cerebell|opercul|operul|hypothal|nigra|midbrain|pons|medulla|colliculus|pars |grey|gray|geniculate"
-     r"|^(left|right) [ivx]+ |hypophysis|mammillary|pineal|pulvinar|claustrum", "grey matter"),
-    (r"skull|mandible|tooth|teeth", "cortical bone"),
+     r"|^(left|right) [ivx]+[ab]?[ft]? |hypophysis|mammillary|pineal|pulvinar|claustrum", "grey matter"),
     (r"vertebra|sacrum|hip|femur|rib|bone|sternum|scapula|humerus|clavicula|marrow", "marrow"),
     (r"adrenal", "adrenal"), (r"liver", "liver"), (r"spleen$", "spleen"),
     (r"stomach|esophagus", "stomach"), (r"pancreas", "pancreas"), (r"bowel|colon|duodenum|rectum", "bowel"),
     (r"gallbladder", "fat"), (r"bladder", "bladder"), (r"prostate|uterus", "prostate"), (r"lung", "lung"),
-    (r"heart|myocard|atrium", "myocardium"), (r"aorta|cava|vein|vena|artery|carotid", "blood"),
+    (r"aorta|cava|vein|vena|artery|carotid", "blood"),
     (r"gland|thyroid|parotid|tonsil", "gland"), (r"skin", "skin"), (r"cartilage", "fat"),
+    (r"brain|cerebr|lobe", "grey matter"),
 )  # fmt: skip
 MU_OF_ORGAN = {"marrow": BONE_MU_PER_MM, "cortical bone": BONE_MU_PER_MM, "lung": LUNG_MU_PER_MM, "gas": 0.0}
 
@@ -68,10 +73,12 @@ def _suv(text: str) -> float:
 
 def _read_table(path: Path, types: tuple[Callable[[str], Any], Callable[[str], Any]], what: str) -> list[Any]:
     """The first two columns of a table without its header line. Raises PETDiffusionError "bad-table"."""
-    delimiter = "\t" if path.suffix == ".tsv" else ","
     try:
-        with open(path, encoding="utf-8", newline="") as stream:
-            rows = [row for row in csv.reader(stream, delimiter=delimiter) if len(row) >= 2]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        delimiter = "\t" if lines and "\t" in lines[0] else ","
+        rows = [row for row in csv.reader(lines, delimiter=delimiter) if len(row) >= 2]
+        if len(rows) < 2:
+            raise ValueError("it lists none")
         return [(types[0](row[0].strip()), types[1](row[1].strip())) for row in rows[1:]]
     except ValueError as error:
         sentence = f"{path} should list {what} in each line after the first ({error})."

@@ -43,7 +43,7 @@ def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSourc
     if arguments.start:
         card = find_model(arguments.start)
         command += f" --start {arguments.start}"
-        start = {"start": {"id": card.id, "version": card.version, "sha256": card.sha256}}
+        start = {"start": {"id": card.id, "version": card.version, "sha256": card.sha256, "training": card.training}}
     return start | {
         "tracers": ["FDG-like", "DOTATATE-like", "amyloid-negative-like", "random uptake"],
         "dose_range": [0.008, 1.2],

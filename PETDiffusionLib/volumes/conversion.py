@@ -9,6 +9,7 @@ from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes.volume import UNIT_NAMES, Unit, Volume
 
 FLUORINE_18_HALF_LIFE_S = 6586.2
+MOST_HALF_LIVES = 10  # from injection to scan: more is a mistake in a date
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,13 @@ def _complete(volume: Volume, stated: _Stated) -> tuple[_Stated, list[str]]:
         known["half_life_s"] = FLUORINE_18_HALF_LIFE_S
         warnings.append(
             f"The half-life is not in the file; fluorine-18 ({FLUORINE_18_HALF_LIFE_S:g} s) was taken for the decay."
+        )
+    minutes, half_life_s = known["minutes"], known["half_life_s"]
+    if minutes and half_life_s and minutes * 60 > MOST_HALF_LIVES * half_life_s:
+        raise PETDiffusionError(
+            "no-suv",
+            f"From injection to scan are {minutes:.1f} minutes, more than {MOST_HALF_LIVES} half-lives. Correct the "
+            "dates, or state --minutes.",
         )
     return _Stated(**known), warnings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -41,7 +42,7 @@ def check_nifti(path: Path) -> None:
         with _opened(path) as stream:
             stream.seek(header.data_offset)
             found, broken = _survey(stream, header)
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise _truncated(path, "its compressed data stop early or are damaged") from error
     expected = header.voxels * header.bytes_per_voxel
     if found < expected:

@@ -113,9 +113,15 @@ class GridPair:
     model_shape: tuple[int, ...]
     model_spacing_mm: tuple[float, ...]
 
-    def to_model(self, array: np.ndarray) -> np.ndarray:
-        """Resample [z, y, x] from the input's grid to the model's: averaged where the model's voxels are the larger."""
-        return self._resampled(array, self.input_shape, self.input_spacing_mm, self.model_shape, self.model_spacing_mm)
+    def to_model(self, array: np.ndarray, average: bool = True) -> np.ndarray:
+        """Resample [z, y, x] from the input's grid to the model's.
+
+        Where the model's voxels are the larger it is averaged over them, or not (`average` False): a spline read at
+        their centres keeps the peak of a small lesion, and the noise that is folded in is the denoiser's to remove.
+        """
+        return self._resampled(
+            array, self.input_shape, self.input_spacing_mm, self.model_shape, self.model_spacing_mm, average
+        )
 
     def to_input(self, array: np.ndarray) -> np.ndarray:
         """Resample [z, y, x] from the model's grid to the input's, read at the voxel centres.
@@ -133,7 +139,7 @@ class GridPair:
         spacing: tuple[float, ...],
         new_shape: tuple[int, ...],
         new_spacing: tuple[float, ...],
-        average: bool = True,
+        average: bool,
     ) -> np.ndarray:
         if tuple(array.shape) != tuple(shape):
             raise ValueError(f"expected an array of shape {shape}, found {array.shape}")

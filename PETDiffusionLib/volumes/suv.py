@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pydicom.dataset import Dataset
 
 from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.volumes.conversion import MOST_HALF_LIVES
 from PETDiffusionLib.volumes.headers import common_value, pet_series, tag_name
 from PETDiffusionLib.volumes.radiopharmacy import Administration, ImageTime, administration, image_time, positive
 from PETDiffusionLib.volumes.suv_report import SuvFacts, refusal_sentence
@@ -33,9 +34,6 @@ GML_VARIANTS = {
 }
 
 EXPORT_ADVICE = "Export the series in Bq/ml."
-
-# More half-lives than this between injection and scan are a wrong date, not a measurement.
-MOST_HALF_LIVES = 10
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,10 @@ def report_floor() -> None:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(window, one, one)
     rate = counter.get_total_flops() / best_of(lambda: network(window, one, one)) / 1e9
-    layer = FastPrecision(torch.nn.Conv3d(32, 32, 3, padding=1).to(memory_format=torch.channels_last_3d))
-    block = torch.randn(1, 32, 48, 48, 48).contiguous(memory_format=torch.channels_last_3d)
-    floor = 2 * 27 * 32 * 32 * block[0, 0].numel() / best_of(lambda: layer(block)) / 1e9
+    width = loaded.enter.out_channels
+    layer = FastPrecision(torch.nn.Conv3d(width, width, 3, padding=1).to(memory_format=torch.channels_last_3d))
+    block = torch.randn(1, width, 48, 48, 48).contiguous(memory_format=torch.channels_last_3d)
+    floor = 2 * 27 * width**2 * block[0, 0].numel() / best_of(lambda: layer(block)) / 1e9
     per_voxel = counter.get_total_flops() / window[0, 0].numel() / 1e3
     print(
         f"network       {per_voxel:8.0f} kFLOP a voxel at {rate:.0f} GFLOP/s; a plain convolution: {floor:.0f} GFLOP/s"

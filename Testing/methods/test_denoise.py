@@ -124,6 +124,33 @@ def test_the_order_in_which_a_file_keeps_its_axes_does_not_matter(grid):
     assert np.array_equal(*(values(sitk.DICOMOrient(image, "LPS")) for image in (usual, other)))
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_more_steps_make_draws_by_the_seed(steps):
+    first, second = (values(denoise(pet(), preset="fast", steps=steps, seed=seed).image) for seed in (0, 1))
+    assert np.array_equal(first, second) == (steps == 1)
+
+
+def test_more_samples_than_mirrors_are_not_made_of_one_step():
+    said = []
+    result = denoise(pet(), preset="fast", samples=9, warn=lambda code, sentence: said.append(code))
+    assert said == ["few-mirrors"] and result.facts["samples"] == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda array: np.where(array == array.max(), np.nan, array), "not-finite"),
+        (lambda array: 0 * array, "empty"),
+        (lambda array: array - 1000, "no-activity"),
+    ],
+)
+def test_what_is_no_pet_is_refused(change, code):
+    image = sitk.GetImageFromArray(change(values(pet())).astype(np.float32))
+    with pytest.raises(PETDiffusionError) as refusal:
+        denoise(image, preset="fast")
+    assert refusal.value.code == code
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 2), (5, 40, 7)])
 def test_volumes_smaller_than_a_window_work(shape):
     image = sitk.GetImageFromArray(np.random.default_rng(0).random(shape).astype(np.float32))

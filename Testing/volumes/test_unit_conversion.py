@@ -41,6 +41,14 @@ def test_suv_of_a_sum_is_the_sum_of_suvs(first: np.ndarray, second: np.ndarray) 
     np.testing.assert_allclose(suv(first + second), suv(first) + suv(second), rtol=1e-5, atol=1e-9)
 
 
+def test_more_minutes_than_any_tracer_lasts_are_refused() -> None:
+    for known in ({}, {"half_life_s": 6586.2, "suv_per_bqml": None, "minutes": 2940.0}):
+        volume = volume_of(np.ones((2, 2, 2)), **known)
+        minutes = None if known else 1e7
+        with pytest.raises(PETDiffusionError, match="10 half-lives"):
+            to_suv(volume, weight_kg=70, dose_mbq=370, minutes=minutes)
+
+
 @settings(deadline=None, max_examples=30)
 @given(activities, st.floats(1, 200), st.floats(1, 1000), st.floats(0, 300))
 def test_bqml_and_back_is_the_same_volume(array: np.ndarray, weight: float, dose: float, minutes: float) -> None:
