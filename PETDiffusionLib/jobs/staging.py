@@ -40,17 +40,27 @@ class Staging:
         self._clear()
 
     def publish(self) -> None:
-        """Rename every staged file to its place, the first role's output last: when it is there, all is there."""
+        """Rename every staged file to its place, the first role's output last: when it is there, all is there.
+
+        Where that fails half way, what was there before is put back.
+        """
         placed: list[Path] = []
+        replaced: dict[Path, Path] = {}
         try:
             for role in reversed(self._outputs):
                 for staged in sorted(self._folders[role].iterdir()):
                     place = self._outputs[role].parent / staged.name
+                    if place.exists():
+                        before = staged.with_name(f"{staged.name}.before")
+                        os.replace(place, before)
+                        replaced[place] = before
                     os.replace(staged, place)
                     placed.append(place)
         except BaseException:
             for place in placed:
                 place.unlink(missing_ok=True)
+            for place, before in replaced.items():
+                os.replace(before, place)
             raise
 
     def _clear(self) -> None:
