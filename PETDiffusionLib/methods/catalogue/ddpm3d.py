@@ -23,8 +23,8 @@ class WalkPreset(Preset):
 
 
 PRESETS = {
-    "fast": WalkPreset("Fast", "Two draws of 10 steps from the noised low dose.", "dpm++", 10, "low-dose", 2),
-    "balanced": WalkPreset("Balanced", "Four draws of 20 steps from the noised low dose.", "ddim", 20, "low-dose", 4),
+    "fast": WalkPreset("Fast", "Two draws of 10 steps from the noised low dose.", "ddim", 10, "low-dose", 2),
+    "balanced": WalkPreset("Balanced", "Four draws of 20 steps from the noised low dose.", "ancestral", 20, "low-dose", 4),
     "published": WalkPreset("As published", "One draw of 1000 steps from noise.", "ancestral", 1000, "noise", 1),
 }
 
