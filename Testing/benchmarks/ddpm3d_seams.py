@@ -16,10 +16,11 @@ import torch
 
 from PETDiffusionLib.diffusion.absolute_noise import absolute_noise
 from PETDiffusionLib.diffusion.fitting import OVERLAP, FittedDenoiser
-from PETDiffusionLib.diffusion.gaussian import ddim, linear_alphas_cumprod, spaced_times
+from PETDiffusionLib.diffusion.gaussian import ddim, noised
 from PETDiffusionLib.diffusion.prediction import PredictionDenoiser, clipped_to_scale
 from PETDiffusionLib.diffusion.tiling import padded_to_multiple
-from PETDiffusionLib.methods.ddpm3d import load_network
+from PETDiffusionLib.methods.catalogue.ddpm3d import STARTS
+from PETDiffusionLib.methods.ddpm3d import ALPHAS_CUMPROD, Walk, load_network
 from PETDiffusionLib.models import find_model
 from PETDiffusionLib.models.card import ModelCard
 from PETDiffusionLib.networks.ddpm3d import DDPM3D
@@ -28,7 +29,6 @@ from PETDiffusionLib.simulation.bodies import procedural_body
 from PETDiffusionLib.simulation.scanners import SCANNERS
 from PETDiffusionLib.volumes.resampling import isotropic_grid
 
-ALPHAS_CUMPROD = linear_alphas_cumprod()
 WINDOWS, BLEND = 6, 10  # those of the published code: of 96 slices on 520
 DRF, SEED = 20, 700_010
 
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=32, help="slices of a window")
     parser.add_argument("--plane", type=int, default=64, help="side of the square of a plane that is looked at")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--start", choices=STARTS, default="noise", help="where the walks begin")
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
@@ -47,14 +48,16 @@ def main() -> None:
     network, device = load_network(card, arguments.device)
     depth = WINDOWS * arguments.window - (WINDOWS - 1) * BLEND
     low_dose = long_body(card, depth, arguments.plane).to(device)
-    times = spaced_times(arguments.steps)
-    said = f"{depth} x {arguments.plane} x {arguments.plane} voxels, DDIM {arguments.steps} steps from noise"
+    walk = Walk("ddim", arguments.steps, arguments.start)
+    said = (
+        f"{depth} x {arguments.plane} x {arguments.plane} voxels, DDIM {arguments.steps} steps from {arguments.start}"
+    )
     print(f"{said}, windows of {arguments.window} slices, {arguments.draws} draws")
-    whole = per_step(network, low_dose, times, low_dose.shape[2] + network.multiple, arguments.draws)[0].cpu().numpy()
+    whole = per_step(network, low_dose, walk, low_dose.shape[2] + network.multiple, arguments.draws)[0].cpu().numpy()
     print("scheme       jump at borders  elsewhere  ratio  spread between  elsewhere  ratio  from one window    s")
     for name, scheme in (("window-wise", window_wise), ("per step", per_step)):
         started = time.perf_counter()
-        drawn, borders = scheme(network, low_dose, times, arguments.window, arguments.draws)
+        drawn, borders = scheme(network, low_dose, walk, arguments.window, arguments.draws)
         seconds, values, given = time.perf_counter() - started, drawn.cpu().numpy(), low_dose[0, 0].cpu().numpy()
         jumps, spreads = figures(values, given, borders)
         print(
@@ -66,7 +69,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def window_wise(
-    network: DDPM3D, low_dose: torch.Tensor, times: list[int], window: int, draws: int
+    network: DDPM3D, low_dose: torch.Tensor, walk: Walk, window: int, draws: int
 ) -> tuple[torch.Tensor, list[slice]]:
     """Every window alone from the same seed's noise, then the linear blend of ten slices; where the blends are."""
     depth = low_dose.shape[2]
@@ -75,7 +78,7 @@ def window_wise(
     weights = torch.zeros(depth, device=low_dose.device)
     for start in starts:
         cut = slice(start, start + window)
-        x0 = _walked(PredictionDenoiser(network, ALPHAS_CUMPROD), low_dose[:, :, cut], times, draws)
+        x0 = _walked(PredictionDenoiser(network, ALPHAS_CUMPROD), low_dose[:, :, cut], walk, draws)
         slices = torch.arange(window, device=low_dose.device)
         weight = torch.ones(window, device=low_dose.device)
         if start > 0:
@@ -89,20 +92,23 @@ def window_wise(
 
 @torch.inference_mode()
 def per_step(
-    network: DDPM3D, low_dose: torch.Tensor, times: list[int], window: int, draws: int
+    network: DDPM3D, low_dose: torch.Tensor, walk: Walk, window: int, draws: int
 ) -> tuple[torch.Tensor, list[slice]]:
     """The whole volume through windows that are blended at every step; where the blends are."""
     padded = padded_to_multiple(low_dose, network.multiple)
     size = (window, padded.shape[3], padded.shape[4])
     everywhere = np.ones(padded.shape[2:], bool)
     denoiser = FittedDenoiser(PredictionDenoiser(network, ALPHAS_CUMPROD), everywhere, size, network.multiple, 1 << 40)
-    x0 = _walked(denoiser, padded, times, draws)[:, 0, : low_dose.shape[2]]
+    x0 = _walked(denoiser, padded, walk, draws)[:, 0, : low_dose.shape[2]]
     return x0, [slice(box[0].start, box[0].start + OVERLAP) for box in denoiser.boxes[1:]]
 
 
-def _walked(denoiser, condition: torch.Tensor, times: list[int], draws: int) -> torch.Tensor:
+def _walked(denoiser, condition: torch.Tensor, walk: Walk, draws: int) -> torch.Tensor:
     fields = [absolute_noise(condition.shape, condition.device, 0, number, 0) for number in range(draws)]
-    return ddim(denoiser, torch.cat(fields), condition, times, ALPHAS_CUMPROD, lambda step: torch.zeros(()))
+    start = torch.cat(fields)
+    if walk.start == "low-dose":
+        start = noised(condition, walk.times[0], ALPHAS_CUMPROD, start)
+    return ddim(denoiser, start, condition, walk.times, ALPHAS_CUMPROD, lambda step: torch.zeros(()))
 
 
 def figures(

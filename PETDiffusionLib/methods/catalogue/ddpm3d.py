@@ -24,7 +24,7 @@ class WalkPreset(Preset):
 
 PRESETS = {
     "fast": WalkPreset("Fast", "Two draws of 10 steps from the noised low dose.", "ddim", 10, "low-dose", 2),
-    "balanced": WalkPreset("Balanced", "Four draws of 20 steps from the noised low dose.", "ancestral", 20, "low-dose", 4),
+    "balanced": WalkPreset("Balanced", "Four draws of 20 steps from the same.", "ancestral", 20, "low-dose", 4),
     "published": WalkPreset("As published", "One draw of 1000 steps from noise.", "ancestral", 1000, "noise", 1),
 }
 
