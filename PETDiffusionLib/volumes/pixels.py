@@ -71,9 +71,19 @@ def _decompressed_by_gdcm(dataset: Dataset) -> np.ndarray:
 
 def _rescale(dataset: Dataset, path: Path) -> tuple[float, float]:
     """Slope and intercept of this slice; the PET standard demands a slope and fixes the intercept at zero."""
-    slope = dataset.get("RescaleSlope")
-    if slope is None or not math.isfinite(float(slope)):
+    return _number(dataset, "RescaleSlope", path), _number(dataset, "RescaleIntercept", path, absent=0.0)
+
+
+def _number(dataset: Dataset, keyword: str, path: Path, absent: float = math.nan) -> float:
+    """The finite number of a tag, or `absent`."""
+    try:
+        value = dataset.get(keyword)
+        number = absent if value is None or value == "" else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
         raise PETDiffusionError(
-            "missing-tag", f"{tag_name('RescaleSlope')} is needed and is missing in '{path}'. Export the series again."
+            "missing-tag",
+            f"{tag_name(keyword)} is needed and is missing or malformed in '{path}'. Export the series again.",
         )
-    return float(slope), float(dataset.get("RescaleIntercept") or 0.0)
+    return number

@@ -109,10 +109,13 @@ def _vectors(headers: Sequence[Dataset], keyword: str, length: int) -> np.ndarra
     """A vector-valued tag of every slice, [slice, length]."""
     rows = []
     for header in headers:
-        value = header.get(keyword)
-        if value is None or len(value) != length:
+        try:
+            row = [float(one) for one in header[keyword].value]
+        except (KeyError, TypeError, ValueError):
+            row = []
+        if len(row) != length:
             raise _missing(keyword, header)
-        rows.append([float(one) for one in value])
+        rows.append(row)
     vectors = np.array(rows)
     if keyword == "PixelSpacing" and np.ptp(vectors, axis=0).max() > 1e-4:
         raise PETDiffusionError("inconsistent-series", f"{tag_name(keyword)} differs between slices. Export again.")

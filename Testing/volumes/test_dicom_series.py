@@ -243,6 +243,18 @@ def test_a_header_that_does_not_place_its_slices_is_refused(
 
 @pytest.mark.parametrize(
     ("keyword", "value"),
+    [("RescaleSlope", 1.625), ("RescaleIntercept", 1.625), ("ImagePositionPatient", [1.625, 2, 3])],
+)
+def test_a_number_that_is_none_is_refused_by_name(make_series: MakeSeries, keyword: str, value: object) -> None:
+    folder = make_series(lambda dataset, _: setattr(dataset, keyword, value))
+    broken = max(folder.iterdir())
+    broken.write_bytes(broken.read_bytes().replace(b"1.625", b"1.x25"))
+    sentence = refusal(folder, "missing-tag")
+    assert keyword in sentence and str(broken) in sentence
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
     [
         ("ImageOrientationPatient", [0, 1, 0, 1, 0, 0]),
         ("PixelSpacing", [3, 3]),
