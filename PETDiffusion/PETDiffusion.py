@@ -45,7 +45,7 @@ DOUBLE_CLICK_MS = 600  # a second click within this time is the first one's echo
 class PETDiffusion(ScriptedLoadableModule):
     """What Slicer shows of the module: title, category, help."""
 
-    def __init__(self, parent):
+    def __init__(self, parent) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("PETDiffusion")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Nuclear Medicine")]
@@ -106,13 +106,13 @@ class PETDiffusionParameterNode:
 class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel. It shows and asks; what is done is in the logic."""
 
-    def __init__(self, parent=None):
+    def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic, self._parameterNode, self._guiTag = None, None, None
         self.offers, self._inputs, self._advanced, self._asked = None, None, None, None
 
-    def setup(self):
+    def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(resource("UI/PETDiffusion.ui"))
         self.layout.addWidget(panel)
@@ -126,20 +126,20 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
         self.offers.ask()
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """The module is reloaded or the application quits: nothing may go on."""
         self.logic.stop()
         self.setParameterNode(None)
         self.removeObservers()
 
-    def enter(self):
+    def enter(self) -> None:
         self.initializeParameterNode()
 
-    def exit(self):
+    def exit(self) -> None:
         if self._parameterNode:
             self.setParameterNode(None)
 
-    def _connect(self):
+    def _connect(self) -> None:
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, lambda *_arguments: self.setParameterNode(None))
         self.addObserver(scene, scene.EndCloseEvent, self._onSceneEndClose)
@@ -148,17 +148,17 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # ---- parameter node
 
-    def _onSceneEndClose(self, *_arguments):
+    def _onSceneEndClose(self, *_arguments) -> None:
         if self.parent.isEntered:
             self.initializeParameterNode()
 
-    def initializeParameterNode(self):
+    def initializeParameterNode(self) -> None:
         """Make sure that there is a parameter node, with the first PET chosen where none is."""
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
             self._parameterNode.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
 
-    def setParameterNode(self, parameterNode):
+    def setParameterNode(self, parameterNode) -> None:
         """Show a parameter node and follow it; None lets go of the one shown."""
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._guiTag)
@@ -171,13 +171,13 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
             self._onParametersChanged()
 
-    def _onParametersChanged(self, *_arguments):
+    def _onParametersChanged(self, *_arguments) -> None:
         self.offers.update()
         self._inputs.update()
         self._letGoOfResults()
         self._showState()
 
-    def _letGoOfResults(self):
+    def _letGoOfResults(self) -> None:
         """Another input or method has no results yet: the volumes keep what they are named after."""
         node = self._parameterNode
         before, self._asked = self._asked, node and (node.method or "denoise", node.inputVolume, node.sinogramPath)
@@ -190,7 +190,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # ---- running
 
-    def onApplyButton(self, *_arguments):
+    def onApplyButton(self, *_arguments) -> None:
         """Denoise, or Cancel while a job runs."""
         if self.logic.job:
             self.logic.job.cancel()
@@ -200,7 +200,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         except EngineError as error:
             self._showEnd(str(error), isError=True)
 
-    def _start(self):
+    def _start(self) -> None:
         if settings.engine().isSlicerPython:
             ensurePackages()
         licences.requireAccepted(self.offers.card)
@@ -212,15 +212,15 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.applyButton.enabled = False
         qt.QTimer.singleShot(DOUBLE_CLICK_MS, self._showState)
 
-    def _onProgress(self, job):
+    def _onProgress(self, job) -> None:
         self.ui.progressBar.value = int(100 * job.progress)
         self.ui.statusLabel.text = words.ofProgress(job)
         self.ui.warningLabel.text = "\n".join(job.warnings)
 
-    def _onLog(self, text):
+    def _onLog(self, text) -> None:
         self.ui.logText.appendPlainText(text)
 
-    def _onFinished(self, job):
+    def _onFinished(self, job) -> None:
         if job.error:
             self._showEnd(str(job.error), isError=not isinstance(job.error, Cancelled))
             return
@@ -234,7 +234,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showEnd(_("Done: '{name}'.").format(name=job.results.denoised.GetName()))
         qt.QTimer.singleShot(0, self.showComparison)  # building the views takes a turn of the event loop for itself
 
-    def _showEnd(self, sentence, isError=False):
+    def _showEnd(self, sentence, isError=False) -> None:
         self.ui.statusLabel.text = sentence
         self.ui.logText.appendPlainText(sentence)
         self._showState()
@@ -243,7 +243,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.logButton.collapsed = False
             slicer.util.errorDisplay(sentence, parent=self.parent)
 
-    def _showState(self):
+    def _showState(self) -> None:
         """Enable what can be used now, and say in the main button's tooltip what is missing."""
         running = self.logic.job is not None
         for section in (self.ui.inputsButton, self.ui.methodButton, self.ui.outputsButton, self.ui.advancedButton):
@@ -256,7 +256,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.applyButton.toolTip = _("Stop the job") if running else problem or _("Run the job in the background")
         self.ui.compareButton.enabled = len(self._compared()) > 1 and not running
 
-    def showComparison(self):
+    def showComparison(self) -> None:
         """Open the layout with the input, the result and the uncertainty, or else the difference."""
         volumes = self._compared()
         if volumes:
@@ -280,7 +280,7 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 class PETDiffusionLogic(ScriptedLoadableModuleLogic):
     """Everything without a widget: from the Python console `PETDiffusionLogic().denoise(volume)`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self.job = None
         self._questions = Questions()
@@ -302,11 +302,11 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
         """The methods with their presets and models, as the panel lists them."""
         return volumeMethods(self.info())
 
-    def askInfo(self, onAnswer):
+    def askInfo(self, onAnswer) -> None:
         """The same without waiting: `onAnswer(info, error)`, one of them None."""
         self._questions.ask("info", ["info", "--json"], onAnswer)
 
-    def askSuvFacts(self, volumeNode, onAnswer):
+    def askSuvFacts(self, volumeNode, onAnswer) -> None:
         """What the DICOM header of a volume says of SUV, without waiting: `onAnswer(volumeNode, facts, error)`."""
         arguments = ["suv", units.dicomFile(volumeNode), "--json"]
         self._questions.ask("suv", arguments, lambda facts, error: onAnswer(volumeNode, facts, error))
@@ -333,7 +333,7 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
         if self.job:
             raise EngineError("busy", _("A job is running already. Wait for it or cancel it."))
 
-        def onEnd(job):
+        def onEnd(job) -> None:
             self.job = None
             if onFinished:
                 onFinished(job)
@@ -341,7 +341,7 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
         self.job = Job(settings.engine(), request, onProgress, onEnd, onLog)
         return self.job
 
-    def stop(self):
+    def stop(self) -> None:
         """End the job and all questions to the engine, and return when they are gone."""
         if self.job:
             self.job.stop()
@@ -351,14 +351,14 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
 class PETDiffusionTest(ScriptedLoadableModuleTest):
     """The module's own test: a small simulated volume through the real engine."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         slicer.mrmlScene.Clear()
 
-    def runTest(self):
+    def runTest(self) -> None:
         self.setUp()
         self.test_denoise()
 
-    def test_denoise(self):
+    def test_denoise(self) -> None:
         from PETDiffusionSlicer.samples import simulatedVolume
 
         self.delayDisplay("Simulating a low-dose PET")

@@ -12,7 +12,7 @@ from . import settings
 class AdvancedSection:
     """Keeps the widgets of the section and the application's settings the same; opens and clears the models' folder."""
 
-    def __init__(self, ui, offers):
+    def __init__(self, ui, offers) -> None:
         self._ui, self._offers = ui, offers
         self._fill()
         ui.checkButton.connect("clicked(bool)", lambda *_arguments: offers.ask())
@@ -22,25 +22,25 @@ class AdvancedSection:
         ui.modelsPath.connect("currentPathChanged(QString)", self._onEdited)
         ui.threadsSpinBox.connect("valueChanged(int)", self._onEdited)
 
-    def _fill(self):
+    def _fill(self) -> None:
         saved = settings.load()
         self._ui.pythonPath.currentPath = saved["python"]
         self._ui.modelsPath.currentPath = saved["modelsFolder"]
         self._ui.threadsSpinBox.value = saved["threads"]
 
-    def _onEdited(self, *_arguments):
+    def _onEdited(self, *_arguments) -> None:
         settings.save(
             python=self._ui.pythonPath.currentPath,
             modelsFolder=self._ui.modelsPath.currentPath,
             threads=self._ui.threadsSpinBox.value,
         )
 
-    def _onOpenModels(self, *_arguments):
+    def _onOpenModels(self, *_arguments) -> None:
         folder = Path(settings.modelsFolder(self._offers.info))
         folder.mkdir(parents=True, exist_ok=True)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
-    def _onClearModels(self, *_arguments):
+    def _onClearModels(self, *_arguments) -> None:
         files = settings.modelFiles(self._offers.info)
         question = _("Delete {count} model files in {folder}?")
         text = question.format(count=len(files), folder=settings.modelsFolder(self._offers.info))

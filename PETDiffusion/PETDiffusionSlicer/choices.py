@@ -7,16 +7,16 @@ class ChoiceBox:
     The parameter keeps an identifier that is not among the choices (yet): the engine may only be starting.
     """
 
-    def __init__(self, comboBox, parameterName):
+    def __init__(self, comboBox, parameterName) -> None:
         self.comboBox, self.parameterName, self._parameterNode = comboBox, parameterName, None
         self._identifiers = []
         comboBox.connect("currentIndexChanged(int)", self._onChosen)
 
-    def setParameterNode(self, parameterNode):
+    def setParameterNode(self, parameterNode) -> None:
         self._parameterNode = parameterNode
         self.update()
 
-    def setChoices(self, choices, default=None):
+    def setChoices(self, choices, default=None) -> None:
         """Offer choices; a parameter that is none of them becomes the default, or the first."""
         choices = list(choices)
         if [identifier for identifier, _title in choices] == self._identifiers:
@@ -37,13 +37,13 @@ class ChoiceBox:
     def value(self):
         return getattr(self._parameterNode, self.parameterName) if self._parameterNode else ""
 
-    def update(self):
+    def update(self) -> None:
         """Show the parameter's value."""
         index = self._identifiers.index(self.value) if self.value in self._identifiers else -1
         blocked = self.comboBox.blockSignals(True)
         self.comboBox.currentIndex = index
         self.comboBox.blockSignals(blocked)
 
-    def _onChosen(self, index):
+    def _onChosen(self, index) -> None:
         if self._parameterNode and index >= 0:
             setattr(self._parameterNode, self.parameterName, self._identifiers[index])

@@ -7,7 +7,7 @@ VIEW_GROUP = 317  # so that linking leaves Slicer's other views alone
 ORIENTATIONS = {"Axial": "#F34A33", "Coronal": "#6EB04B"}  # in Slicer's own colours
 
 
-def viewName(orientation, column):
+def viewName(orientation, column) -> str:
     """The layout name of a view; columns are counted from 0."""
     return f"PETDiffusion{orientation}{column}"
 
@@ -36,7 +36,7 @@ def showComparison(volumes):
     return list(views)
 
 
-def _fillView(sliceLogic, orientation, volume):
+def _fillView(sliceLogic, orientation, volume) -> None:
     composite = sliceLogic.GetSliceCompositeNode()
     composite.SetLinkedControl(False)
     composite.SetBackgroundVolumeID(volume.GetID())
@@ -46,7 +46,7 @@ def _fillView(sliceLogic, orientation, volume):
     sliceLogic.FitSliceToBackground()
 
 
-def _describeLayout(layoutNode, titles):
+def _describeLayout(layoutNode, titles) -> None:
     rows = [
         "".join(_describeView(orientation, column, title) for column, title in enumerate(titles))
         for orientation in ORIENTATIONS
@@ -59,7 +59,7 @@ def _describeLayout(layoutNode, titles):
         layoutNode.AddLayoutDescription(LAYOUT_ID, description)
 
 
-def _describeView(orientation, column, title):
+def _describeView(orientation, column, title) -> str:
     properties = {
         "orientation": orientation,
         "viewlabel": title,

@@ -27,7 +27,7 @@ MOST_TEXT_LINES = 2000  # more text than this is not an engine's
 class EngineError(Exception):
     """Why the engine gave no result, in a sentence for the user; `code` is stable and meant for programs."""
 
-    def __init__(self, code, sentence):
+    def __init__(self, code, sentence) -> None:
         super().__init__(sentence)
         self.code = code
 
@@ -35,7 +35,7 @@ class EngineError(Exception):
 class Cancelled(EngineError):
     """The job was stopped on purpose."""
 
-    def __init__(self, sentence=None):
+    def __init__(self, sentence=None) -> None:
         super().__init__("cancelled", sentence or _("Stopped. Nothing was changed."))
 
 
@@ -48,7 +48,7 @@ def pythonSlicer():
 class Engine:
     """Which Python runs the engine (Slicer's own where none is given), and where it looks for further models."""
 
-    def __init__(self, python="", modelsFolder=""):
+    def __init__(self, python="", modelsFolder="") -> None:
         self.isSlicerPython = not python
         self.python = python or pythonSlicer()
         self.modelsFolder = modelsFolder
@@ -75,7 +75,7 @@ class Engine:
 class Lines:
     """Bytes in, whole lines out, however they were cut and whatever their encoding."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data):
@@ -106,7 +106,7 @@ class EngineProcess:
     Afterwards `result()` is what it achieved, or raises EngineError with the reason why there is nothing.
     """
 
-    def __init__(self, engine, arguments, onEvent=None, onFinished=None):
+    def __init__(self, engine, arguments, onEvent=None, onFinished=None) -> None:
         self._engine, self._onEvent, self._onFinished = engine, onEvent, onFinished
         self._output, self._errors = Lines(), Lines()
         self._text, self._textLines = collections.deque(maxlen=MOST_TEXT_LINES), 0
@@ -152,14 +152,14 @@ class EngineProcess:
             raise EngineError("died", sentence.format(code=self._process.exitCode(), last=last))
         return text
 
-    def cancel(self):
+    def cancel(self) -> None:
         """Ask the engine to stop, and end it where it does not."""
         if not self.finished:
             self._cancelled = True
             self._process.closeWriteChannel()
             qt.QTimer.singleShot(GRACE_MS, self.kill)
 
-    def stop(self):
+    def stop(self) -> None:
         """Cancel and wait until it has stopped; for closing scenes, reloading and quitting."""
         if self.finished:
             return
@@ -169,21 +169,21 @@ class EngineProcess:
             self.kill()
             self._process.waitForFinished(GRACE_MS)
 
-    def kill(self):
+    def kill(self) -> None:
         """End the process and everything it started."""
         if self.finished:
             return
         endTree(self._process.processId())
         self._process.kill()
 
-    def wait(self, milliseconds):
+    def wait(self, milliseconds) -> None:
         """Let the process run for a while without the event loop; its events are delivered meanwhile."""
         self._process.waitForFinished(milliseconds)
 
-    def _readOutput(self, *_arguments):
+    def _readOutput(self, *_arguments) -> None:
         self._take(self._output.feed(self._process.readAllStandardOutput().data()))
 
-    def _readErrors(self, *_arguments):
+    def _readErrors(self, *_arguments) -> None:
         self._take(self._errors.feed(self._process.readAllStandardError().data()))
 
     def _take(self, lines):
@@ -201,17 +201,17 @@ class EngineProcess:
                 return self.kill()
         return None
 
-    def _onProcessError(self, *_arguments):
+    def _onProcessError(self, *_arguments) -> None:
         if self._process.error() == qt.QProcess.FailedToStart:
             self._finish()
 
-    def _onProcessEnd(self, *_arguments):
+    def _onProcessEnd(self, *_arguments) -> None:
         self._readOutput()
         self._readErrors()
         self._take(self._output.rest() + self._errors.rest())
         self._finish()
 
-    def _finish(self):
+    def _finish(self) -> None:
         if self.finished:
             return
         self.finished = True
@@ -220,7 +220,7 @@ class EngineProcess:
             qt.QTimer.singleShot(0, lambda: self._onFinished(self))
 
 
-def endTree(processId):
+def endTree(processId) -> None:
     """End a process and its descendants by force."""
     if os.name == "nt":
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(processId)], capture_output=True, check=False)

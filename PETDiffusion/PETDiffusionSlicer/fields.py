@@ -24,7 +24,7 @@ def makeField(option, onChanged):
 class NumberField:
     """A number between its bounds; a step below them stands for the method's own choice where there is no default."""
 
-    def __init__(self, option):
+    def __init__(self, option) -> None:
         isWhole = option["kind"] == "whole"
         self.signal = "valueChanged(int)" if isWhole else "valueChanged(double)"
         self.widget = qt.QSpinBox() if isWhole else qt.QDoubleSpinBox()
@@ -45,7 +45,7 @@ class NumberField:
         isOwnChoice = self._default is None and self.widget.value == self.widget.minimum
         return None if isOwnChoice or self.widget.value == self._default else self.widget.value
 
-    def show(self, value):
+    def show(self, value) -> None:
         shown = self._default if value is None else value
         self.widget.value = self._automatic if shown is None else shown
 
@@ -55,7 +55,7 @@ class ChoiceField:
 
     signal = "currentIndexChanged(int)"
 
-    def __init__(self, option):
+    def __init__(self, option) -> None:
         self._default = option["default"]
         self._values = ([None] if self._default is None else []) + list(option["choices"])
         self.widget = qt.QComboBox()
@@ -66,7 +66,7 @@ class ChoiceField:
         chosen = self._values[self.widget.currentIndex]
         return None if chosen == self._default else chosen
 
-    def show(self, value):
+    def show(self, value) -> None:
         self.widget.currentIndex = self._values.index(self._default if value is None else value)
 
 
@@ -75,13 +75,13 @@ class FlagField:
 
     signal = "toggled(bool)"
 
-    def __init__(self, option):
+    def __init__(self, option) -> None:
         self._default, self.widget = bool(option["default"]), qt.QCheckBox()
 
     def value(self):
         return None if self.widget.checked == self._default else self.widget.checked
 
-    def show(self, value):
+    def show(self, value) -> None:
         self.widget.checked = self._default if value is None else value
 
 
@@ -90,7 +90,7 @@ class TextField:
 
     signal = "textChanged(QString)"
 
-    def __init__(self, option):
+    def __init__(self, option) -> None:
         self._option, self.widget = option, qt.QLineEdit()
         self.widget.placeholderText = self._words(option["default"]) or _("automatic")
 
@@ -105,7 +105,7 @@ class TextField:
         except ValueError:
             return words  # which the engine refuses with a sentence
 
-    def show(self, value):
+    def show(self, value) -> None:
         self.widget.text = self._words(value)
 
     @staticmethod
@@ -118,11 +118,11 @@ class FileField:
 
     signal = "currentPathChanged(QString)"
 
-    def __init__(self, _option):
+    def __init__(self, _option) -> None:
         self.widget = ctk.ctkPathLineEdit()
 
     def value(self):
         return self.widget.currentPath or None
 
-    def show(self, value):
+    def show(self, value) -> None:
         self.widget.currentPath = value or ""

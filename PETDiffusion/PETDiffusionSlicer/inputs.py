@@ -12,18 +12,18 @@ from .choices import ChoiceBox
 class InputsSection:
     """Says in words what is known of the input, and what is missing. A DICOM header is read by the engine."""
 
-    def __init__(self, ui, logic, offers):
+    def __init__(self, ui, logic, offers) -> None:
         self._ui, self._logic, self._offers = ui, logic, offers
         self._parameterNode, self._askedVolume = None, None
         self._unit = ChoiceBox(ui.unitSelector, "unit")
         self._unit.setChoices({"": _("as the volume says"), "suvbw": "SUVbw", "bqml": "Bq/ml"}.items())
         ui.sinogramButton.connect("clicked(bool)", self._onLoadSinogram)
 
-    def setParameterNode(self, parameterNode):
+    def setParameterNode(self, parameterNode) -> None:
         self._parameterNode = parameterNode
         self._unit.setParameterNode(parameterNode)
 
-    def update(self):
+    def update(self) -> None:
         """Show the parameter node's inputs; those that the chosen method does not take cannot be chosen."""
         node, takesSinogram = self._parameterNode, self._offers.takesSinogram
         self._unit.update()
@@ -51,7 +51,7 @@ class InputsSection:
             return "" if self._parameterNode.sinogramPath else _("Load a sinogram under Inputs.")
         return "" if self._parameterNode.inputVolume else _("Choose a PET volume under Inputs.")
 
-    def _askUnit(self, volume):
+    def _askUnit(self, volume) -> None:
         if volume is self._askedVolume:
             return
         self._askedVolume = volume
@@ -65,11 +65,11 @@ class InputsSection:
         else:
             self._ui.unitLabel.text = _("The unit is not known. State below what the voxels are.")
 
-    def _onSuvFacts(self, volume, facts, error):
+    def _onSuvFacts(self, volume, facts, error) -> None:
         if volume is self._askedVolume:
             self._ui.unitLabel.text = str(error) if error else units.wordsForSeries(facts)
 
-    def _onLoadSinogram(self, *_arguments):
+    def _onLoadSinogram(self, *_arguments) -> None:
         filters = _("Sinograms (*.hs *.npz);;All files (*)")
         path = qt.QFileDialog.getOpenFileName(self._ui.sinogramButton.window(), _("Load a sinogram"), "", filters)
         if path and self._parameterNode:

@@ -32,7 +32,7 @@ class Job:
     `onFinished(job)` once at the end.
     """
 
-    def __init__(self, engine, request, onProgress=None, onFinished=None, onLog=None):
+    def __init__(self, engine, request, onProgress=None, onFinished=None, onLog=None) -> None:
         if not request.sinogram:
             results.requireVolume(request.inputVolume)
         self.request, self.results, self.error, self.running = request, None, None, True
@@ -50,7 +50,7 @@ class Job:
 
     # ---- from outside
 
-    def cancel(self, sentence=None):
+    def cancel(self, sentence=None) -> None:
         """Stop the job; `onFinished` follows when the engine is gone."""
         if not self.running or self._cancelled:
             return
@@ -59,7 +59,7 @@ class Job:
         if self._process:
             self._process.cancel()
 
-    def stop(self, sentence=None):
+    def stop(self, sentence=None) -> None:
         """Stop the job and return only when the engine is gone."""
         if self.running:
             self._cancelled = Cancelled(sentence)
@@ -165,7 +165,7 @@ class Job:
         yield
         return results.Results(denoised, uncertainty, difference, table, manifest)
 
-    def _showPets(self, denoised, volume, factor, unit):
+    def _showPets(self, denoised, volume, factor, unit) -> None:
         """The result, and the input beside it, in one common window."""
         if unit != "suvbw":
             results.showActivity(denoised)
@@ -174,12 +174,12 @@ class Job:
         if volume:
             results.showPet(volume, factor)
 
-    def _name(self, suffix):
+    def _name(self, suffix) -> str:
         return f"{self.request.name} {suffix}"
 
     # ---- driving it
 
-    def _advance(self, value=None, error=None):
+    def _advance(self, value=None, error=None) -> None:
         if not self.running:
             return
         error = self._cancelled or error
@@ -195,7 +195,7 @@ class Job:
             else:
                 self._process = self._engine.start(step, self._onEvent, self._onProcessFinished)
 
-    def _onProcessFinished(self, process):
+    def _onProcessFinished(self, process) -> None:
         self._process = None
         try:
             value, error = process.result(), None
@@ -203,7 +203,7 @@ class Job:
             value, error = None, failure
         self._advance(value, error)
 
-    def _onEvent(self, event):
+    def _onEvent(self, event) -> None:
         kind = event["event"]
         if kind == "progress":
             fraction = float(event.get("fraction") or 0.0)
@@ -216,7 +216,7 @@ class Job:
                 self.warnings.append(str(event.get("message")))
             self._log(str(event.get("message")))
 
-    def _report(self, stage, progress=None, secondsLeft=None):
+    def _report(self, stage, progress=None, secondsLeft=None) -> None:
         if self._cancelled:
             stage, secondsLeft = _("Stopping"), None
         self.stage, self.secondsLeft = stage, secondsLeft
@@ -224,19 +224,19 @@ class Job:
         if self._onProgress:
             self._onProgress(self)
 
-    def _log(self, text):
+    def _log(self, text) -> None:
         if self._onLog:
             self._onLog(text)
 
-    def _onSceneClose(self, *_arguments):
+    def _onSceneClose(self, *_arguments) -> None:
         self.stop(_("The scene was closed, so the job was stopped."))
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _onNodeRemoved(self, _scene, _event, node):
+    def _onNodeRemoved(self, _scene, _event, node) -> None:
         if node in (self.request.inputVolume, self.request.segmentation):
             self.cancel(_("'{name}' was removed from the scene, so the job was stopped.").format(name=node.GetName()))
 
-    def _finish(self, nodes, error):
+    def _finish(self, nodes, error) -> None:
         self.running, self.results, self.error = False, nodes, error
         for tag in self._observations:
             slicer.mrmlScene.RemoveObserver(tag)
@@ -261,7 +261,7 @@ class TemporaryFolder:
         shutil.rmtree(self._path, ignore_errors=True)
 
 
-def _requireFiles(result, outputs):
+def _requireFiles(result, outputs) -> None:
     """Refuse a result that does not name the files that were asked for."""
     named = result.get("outputs") if isinstance(result, dict) else None
     if not isinstance(named, dict) or not all(Path(str(named.get(role))).is_file() for role in outputs):

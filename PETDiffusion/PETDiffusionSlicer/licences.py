@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 from .engine import Cancelled
 
 
-def requireAccepted(card):
+def requireAccepted(card) -> None:
     """Ask for the licence of a model's card where it must be accepted. Raises Cancelled where the user does not."""
     if not card or not card["licence"]["must_accept"]:
         return

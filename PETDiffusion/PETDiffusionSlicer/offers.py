@@ -25,7 +25,7 @@ def volumeMethods(info):
 class Offers:
     """Asks the engine what it has and fills the lists with the answer, `info`; calls `onChanged()` when it came."""
 
-    def __init__(self, ui, logic, onChanged):
+    def __init__(self, ui, logic, onChanged) -> None:
         self.info = None
         self._ui, self._logic, self._onChanged, self._parameterNode = ui, logic, onChanged, None
         names = ("method", "model", "preset", "device")
@@ -33,17 +33,17 @@ class Offers:
         self._options = MethodOptions(ui)
         self._options.update(None)
 
-    def setParameterNode(self, parameterNode):
+    def setParameterNode(self, parameterNode) -> None:
         self._parameterNode = parameterNode
         for choice in (*self._choices.values(), self._options):
             choice.setParameterNode(parameterNode)
 
-    def ask(self):
+    def ask(self) -> None:
         """Ask the engine; the lists fill when it has answered."""
         self._ui.checkLabel.text = _("Asking the engine...")
         self._logic.askInfo(self._onInfo)
 
-    def _onInfo(self, info, error):
+    def _onInfo(self, info, error) -> None:
         self.info = info
         self._ui.checkLabel.text = str(error) if error else words.ofInfo(info)
         self._onChanged()
@@ -74,7 +74,7 @@ class Offers:
         """Whether the chosen method needs a model and none is installed."""
         return bool(self.method) and self.method["task"] is not None and not self.method["models"]
 
-    def chooseSinogramMethod(self):
+    def chooseSinogramMethod(self) -> None:
         """Choose the first method that takes a sinogram, where the chosen one does not."""
         if self.info and not self.takesSinogram:
             method = next((method for method in self.methods if method["input"] == "sinogram"), None)
@@ -87,7 +87,7 @@ class Offers:
         identifier = getattr(self._parameterNode, parameterName)
         return next((one for one in self.info[kind] if one["id"] == identifier), None)
 
-    def update(self):
+    def update(self) -> None:
         """Fill the lists, and say what is known of the chosen model and preset."""
         if not self.info or not self._parameterNode:
             return
@@ -99,7 +99,7 @@ class Offers:
         self._options.update(self.method)
         self._ui.modelLabel.text = words.ofCard(self.card)
 
-    def _updateMethod(self, method):
+    def _updateMethod(self, method) -> None:
         """What the chosen method has, with its models and presets."""
         cards = {card["id"]: card for card in self.info["models"]}
         models = ((name, cards[name]["title"]) for name in method["models"])

@@ -16,13 +16,13 @@ def valuesOf(parameterNode, methodId):
 class MethodOptions:
     """Shows a field for each of the method's options, and keeps their values in the parameter node, a set a method."""
 
-    def __init__(self, ui):
+    def __init__(self, ui) -> None:
         self._ui, self._parameterNode, self._method, self._fields = ui, None, None, {}
 
-    def setParameterNode(self, parameterNode):
+    def setParameterNode(self, parameterNode) -> None:
         self._parameterNode = parameterNode
 
-    def update(self, method):
+    def update(self, method) -> None:
         """Show the options of a method (as the engine describes it, or None) with the parameter node's values."""
         if method != self._method:
             self._method = method
@@ -35,7 +35,7 @@ class MethodOptions:
                     field.show(values.get(name))
                 field.widget.blockSignals(blocked)
 
-    def _build(self):
+    def _build(self) -> None:
         layout = self._ui.optionsWidget.layout()
         while layout.rowCount():
             layout.removeRow(0)
@@ -45,7 +45,7 @@ class MethodOptions:
             layout.addRow(f"{title}:", self._fields[name].widget)
         self._ui.optionsButton.visible = bool(self._fields)
 
-    def _onChanged(self):
+    def _onChanged(self) -> None:
         if not self._parameterNode:
             return
         values = {name: field.value() for name, field in self._fields.items()}

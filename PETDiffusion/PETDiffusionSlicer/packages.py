@@ -8,7 +8,7 @@ from .engine import EngineError
 from .places import resource
 
 
-def ensurePackages():
+def ensurePackages() -> None:
     """Install what is missing in Slicer's Python, after asking. Raises EngineError where the user declines or it fails.
 
     PyTorch comes through the PyTorch extension, which knows the build that fits the graphics card.
@@ -26,7 +26,7 @@ def ensurePackages():
         raise EngineError("packages", sentence.format(reason=error)) from error
 
 
-def _ensureTorch():
+def _ensureTorch() -> None:
     if importlib.util.find_spec("torch"):
         return
     if not importlib.util.find_spec("PyTorchUtils"):

@@ -9,13 +9,13 @@ from .engine import EngineError
 class Questions:
     """Asks without waiting. Of one kind there is one question at a time: a new one replaces the one before."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._processes = {}
 
-    def ask(self, kind, arguments, onAnswer):
+    def ask(self, kind, arguments, onAnswer) -> None:
         """Run the engine with arguments that make it print JSON; `onAnswer(answer, error)`, one of them None."""
 
-        def onFinished(process):
+        def onFinished(process) -> None:
             if self._processes.get(kind) is not process:
                 return
             del self._processes[kind]
@@ -29,7 +29,7 @@ class Questions:
             self._processes[kind].cancel()
         self._processes[kind] = settings.engine().start(arguments, onFinished=onFinished)
 
-    def stop(self):
+    def stop(self) -> None:
         """Forget all questions, and return when their processes are gone."""
         processes, self._processes = self._processes, {}
         for process in processes.values():

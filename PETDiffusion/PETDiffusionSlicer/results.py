@@ -33,7 +33,7 @@ class Results(NamedTuple):
     manifest: slicer.vtkMRMLTextNode
 
 
-def requireVolume(volumeNode):
+def requireVolume(volumeNode) -> None:
     """Raises EngineError with a sentence where the node is not a 3D volume with voxels."""
     if volumeNode is None:
         raise EngineError("no-input", _("Choose a PET volume under Inputs."))
@@ -67,7 +67,7 @@ def place(targetNode, resultNode, inputNode, name, unit):
     return targetNode
 
 
-def code(volumeNode, unit):
+def code(volumeNode, unit) -> None:
     """Quantity and unit as DICOM codes them, so that Segment Statistics and PET tools know what the voxels are.
 
     What is in no unit that has a code (counts of an uncalibrated sinogram) is left without.
@@ -82,7 +82,7 @@ def _entry(value, scheme, meaning):
     return entry
 
 
-def placeBeside(node, inputNode):
+def placeBeside(node, inputNode) -> None:
     """Put a node under the same parent in the subject hierarchy (study, folder) as the input, where there is one."""
     if inputNode is None:
         return
@@ -94,7 +94,7 @@ def _item(hierarchy, node):
     return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
 
-def show(volumeNode, colorNodeID, lowest, highest):
+def show(volumeNode, colorNodeID, lowest, highest) -> None:
     """Display a volume in a colour map between two values."""
     volumeNode.CreateDefaultDisplayNodes()
     display = volumeNode.GetDisplayNode()
@@ -104,21 +104,21 @@ def show(volumeNode, colorNodeID, lowest, highest):
     display.SetInterpolate(True)
 
 
-def showPet(volumeNode, factor=1.0):
+def showPet(volumeNode, factor=1.0) -> None:
     """Inverted grey in the common SUV window; `factor` turns the volume's voxels into SUV."""
     show(volumeNode, INVERTED_GREY, *(limit / factor for limit in PET_WINDOW_SUV))
 
 
-def showActivity(volumeNode):
+def showActivity(volumeNode) -> None:
     """Inverted grey from nothing to the hottest voxels, for what is not in SUV."""
     show(volumeNode, INVERTED_GREY, 0.0, _highest(volumeNode))
 
 
-def showUncertainty(volumeNode):
+def showUncertainty(volumeNode) -> None:
     show(volumeNode, INFERNO, 0.0, _highest(volumeNode))
 
 
-def showDifference(volumeNode):
+def showDifference(volumeNode) -> None:
     show(volumeNode, BLUE_RED, -_highest(volumeNode), _highest(volumeNode))
 
 
@@ -148,7 +148,7 @@ def makeTable(rows, inputNode):
     return table
 
 
-def _addColumn(table, title, values):
+def _addColumn(table, title, values) -> None:
     column = vtk.vtkDoubleArray()
     column.SetName(title)
     for value in values:

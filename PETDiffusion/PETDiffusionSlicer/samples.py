@@ -22,7 +22,7 @@ PATIENT_FILE = {
 PATIENT_LICENCE = "CC BY 3.0, IBSI / TCIA Soft-tissue-Sarcoma (doi:10.7937/K9/TCIA.2015.7GO2GSKS)"
 
 
-def registerSampleData():
+def registerSampleData() -> None:
     """Add the data sets to the Sample Data module; nothing is downloaded or computed until one is chosen."""
     import SampleData
 

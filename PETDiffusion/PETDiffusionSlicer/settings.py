@@ -19,7 +19,7 @@ def load():
     }
 
 
-def save(**values):
+def save(**values) -> None:
     for name, value in values.items():
         qt.QSettings().setValue(f"{PREFIX}/{name}", value)
 

@@ -37,7 +37,7 @@ def scanned():
     return Sinogram(SCANNER, prompts, factors, additive), expected, projector, grid.voxel_size_mm
 
 
-def test_counting_on_gives_a_scan_of_the_higher_dose():
+def test_counting_on_gives_a_scan_of_the_higher_dose() -> None:
     """For one bin with a gamma prior the expectation is known: many small steps must end in its posterior.
 
     Its variance is short of what a scan of the last dose would still leave open.
@@ -56,7 +56,7 @@ def test_counting_on_gives_a_scan_of_the_higher_dose():
     assert float(drawn.var()) == pytest.approx(posterior_variance * (1 - (rate + 1) / (rate + top)), rel=0.07)
 
 
-def test_views_go_on_around_as_the_scanner_does():
+def test_views_go_on_around_as_the_scanner_does() -> None:
     """The views before the first and after the last are those that the projector itself would see there."""
     geometry = parallel_beam(views=16, bins=20, bin_mm=4.0, planes=3, plane_mm=4.0)
     turned = replace(geometry, view_offset_deg=90.0)
@@ -67,7 +67,7 @@ def test_views_go_on_around_as_the_scanner_does():
     assert torch.allclose(around[0, 0, :3, 24:32, :20], later[:, 8:], rtol=1e-2)  # the views from 180 to 270 degrees
 
 
-def test_a_blur_keeps_the_middle_and_is_as_wide_as_it_says():
+def test_a_blur_keeps_the_middle_and_is_as_wide_as_it_says() -> None:
     image = torch.zeros(41, 41, 41)
     image[20, 20, 20] = 1
     smooth = blurred(image, 12.0, (3.0, 3.0, 2.0))
@@ -78,7 +78,7 @@ def test_a_blur_keeps_the_middle_and_is_as_wide_as_it_says():
         assert 2.3548 * spread == pytest.approx(12.0, rel=0.02)
 
 
-def test_an_untrained_network_says_what_the_filtered_reconstruction_says(scanned):
+def test_an_untrained_network_says_what_the_filtered_reconstruction_says(scanned) -> None:
     sinogram, _, projector, voxel = scanned
     untrained = ResidualUNet3D(CHANNELS, 1, (8, 8, 8), (1, 1, 1))
     restoration = CountRestoration(sinogram, projector, voxel, untrained)
@@ -87,7 +87,7 @@ def test_an_untrained_network_says_what_the_filtered_reconstruction_says(scanned
     assert len(TWIN_FWHMS_MM) == 3
 
 
-def test_every_segment_is_restored_with_the_counts_it_had(scanned, network):
+def test_every_segment_is_restored_with_the_counts_it_had(scanned, network) -> None:
     sinogram, expected, projector, voxel = scanned
     said = []
     restored = CountRestoration(sinogram, projector, voxel, network).mean(said.append)
@@ -99,14 +99,14 @@ def test_every_segment_is_restored_with_the_counts_it_had(scanned, network):
     assert said == sorted(said) and said[-1] == 1
 
 
-def test_a_draw_is_the_same_from_its_seed_and_another_from_another(scanned, network):
+def test_a_draw_is_the_same_from_its_seed_and_another_from_another(scanned, network) -> None:
     sinogram, _, projector, voxel = scanned
     restoration = CountRestoration(sinogram, projector, voxel, network)
     assert torch.equal(restoration.draw(2, 5), restoration.draw(2, 5))
     assert not torch.equal(restoration.draw(2, 5), restoration.draw(2, 6))
 
 
-def test_more_counts_leave_less_between_draws(scanned, network):
+def test_more_counts_leave_less_between_draws(scanned, network) -> None:
     sinogram, expected, projector, voxel = scanned
     spreads = []
     for factor in (1.0, 100.0):
@@ -121,7 +121,7 @@ def test_more_counts_leave_less_between_draws(scanned, network):
     assert spreads[1] < 0.2 * spreads[0]
 
 
-def test_red_restores_every_plane_of_a_3d_scanner_on_its_own_scale(scanned):
+def test_red_restores_every_plane_of_a_3d_scanner_on_its_own_scale(scanned) -> None:
     """A residual network that knows the truth of one scale brings every plane there, whatever its counts."""
     sinogram, _, _, _ = scanned
     bright = replace(sinogram, prompts=sinogram.prompts * torch.linspace(1, 50, SCANNER.planes)[:, None, None])

@@ -18,7 +18,7 @@ def volumes(seed=0):
 
 @given(st.floats(0.15, 1.0), st.floats(0.05, 0.95))
 @settings(max_examples=10, deadline=None)
-def test_a_step_with_the_true_x0_lands_on_the_marginal(alpha, share):
+def test_a_step_with_the_true_x0_lands_on_the_marginal(alpha, share) -> None:
     x0, y, generator = volumes()
     next_alpha = alpha * share
     noise = [torch.randn(SHAPE, generator=generator) for _ in range(2)]
@@ -29,7 +29,7 @@ def test_a_step_with_the_true_x0_lands_on_the_marginal(alpha, share):
     assert float(left.std()) == pytest.approx(0.7 * (next_alpha * (1 - next_alpha)) ** 0.5, rel=0.03)
 
 
-def test_without_noise_a_step_is_that_of_red():
+def test_without_noise_a_step_is_that_of_red() -> None:
     x0, y, _ = volumes()
     x_t = diffused(x0, y, 0.8, torch.zeros(SHAPE), torch.zeros(SHAPE))
     estimate = x0 + 0.1
@@ -38,7 +38,7 @@ def test_without_noise_a_step_is_that_of_red():
     assert torch.allclose(bridge_step(x_t, estimate, 0.8, 0.3, 0.0, torch.zeros(SHAPE)), red, atol=1e-6)
 
 
-def test_the_walk_starts_at_the_low_dose_volume():
+def test_the_walk_starts_at_the_low_dose_volume() -> None:
     _, y, _ = volumes()
     seen = []
 
@@ -51,7 +51,7 @@ def test_the_walk_starts_at_the_low_dose_volume():
     assert torch.equal(seen[0][1], y)
 
 
-def test_an_exact_denoiser_is_believed_at_any_number_of_steps():
+def test_an_exact_denoiser_is_believed_at_any_number_of_steps() -> None:
     x0, y, generator = volumes()
     for steps in (1, 2, 8):
         estimate = sample(
@@ -61,7 +61,7 @@ def test_an_exact_denoiser_is_believed_at_any_number_of_steps():
         assert torch.equal(estimate, x0)
 
 
-def test_samples_of_a_gaussian_posterior_have_its_spread():
+def test_samples_of_a_gaussian_posterior_have_its_spread() -> None:
     """For x_0 ~ N(0, 1) voxel by voxel and y = x_0 + N(0, s^2), everything is known: many small steps must agree."""
     noise_sd, kappa = 1.0, 0.5
     generator = torch.Generator().manual_seed(3)

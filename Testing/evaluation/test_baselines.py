@@ -36,7 +36,7 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(reference + noise, 0).astype(np.float32), reference.astype(np.float32)
 
 
-def test_the_noise_is_found_in_the_volume_itself(baselines, pair):
+def test_the_noise_is_found_in_the_volume_itself(baselines, pair) -> None:
     low, reference = pair
     scaled = low / np.sqrt(np.maximum(reference, 0.05))
     noise = baselines.noise_in_flat_parts(scaled, low, VOXEL_MM)
@@ -48,7 +48,7 @@ def test_the_noise_is_found_in_the_volume_itself(baselines, pair):
         assert noise.correlation[neighbour] == pytest.approx(np.exp(-1 / (4 * width**2)), abs=0.1)
 
 
-def test_the_power_spectrum_is_that_of_the_noise(baselines):
+def test_the_power_spectrum_is_that_of_the_noise(baselines) -> None:
     lags = np.arange(-4, 5)
     profiles = [np.exp(-(lags**2) / (4 * width**2)) for width in NOISE_SIGMA_VOXELS]
     correlation = profiles[0][:, None, None] * profiles[1][None, :, None] * profiles[2][None, None, :]
@@ -60,7 +60,7 @@ def test_the_power_spectrum_is_that_of_the_noise(baselines):
     assert np.corrcoef(spectrum.ravel(), measured.ravel())[0, 1] > 0.97
 
 
-def test_the_square_root_and_back_change_nothing_by_themselves_and_keep_the_mean(baselines, pair):
+def test_the_square_root_and_back_change_nothing_by_themselves_and_keep_the_mean(baselines, pair) -> None:
     low, reference = pair
     np.testing.assert_allclose(baselines.in_square_root(low, VOXEL_MM, lambda volume, noise: volume), low, atol=1e-5)
     smooth = baselines.in_square_root(low, VOXEL_MM, lambda volume, noise: ndimage.gaussian_filter(volume, 1.2))
@@ -69,7 +69,7 @@ def test_the_square_root_and_back_change_nothing_by_themselves_and_keep_the_mean
     assert (root**2).mean() < 0.98 * low.mean()  # what the plain inverse would lose
 
 
-def test_the_tuned_gaussian_is_the_best_of_its_values(baselines, pair):
+def test_the_tuned_gaussian_is_the_best_of_its_values(baselines, pair) -> None:
     low, reference = (array[6:30, 8:40, 8:40] for array in pair)
     scores = {
         width: baselines.mean_psnr("gaussian", width, [(low, reference, VOXEL_MM)])
@@ -81,7 +81,7 @@ def test_the_tuned_gaussian_is_the_best_of_its_values(baselines, pair):
     assert scores[tuned] > metrics.psnr(reference, low, body) + 2
 
 
-def test_climbing_finds_the_top_from_either_side_without_trying_all(baselines):
+def test_climbing_finds_the_top_from_either_side_without_trying_all(baselines) -> None:
     values = [float(value) for value in range(21)]
     for top in (0.0, 3.0, 10.0, 20.0):
         tried: list[float] = []
@@ -94,7 +94,7 @@ def test_climbing_finds_the_top_from_either_side_without_trying_all(baselines):
         assert len(tried) == len(set(tried)) <= abs(top - 10) + 3
 
 
-def test_non_local_means_takes_away_noise(baselines, pair):
+def test_non_local_means_takes_away_noise(baselines, pair) -> None:
     low, reference = (array[10:22, 10:26, 10:26] for array in pair)
     denoised = baselines.apply("nlm", low, VOXEL_MM, 0.6)
     assert denoised.shape == low.shape and denoised.dtype == np.float32

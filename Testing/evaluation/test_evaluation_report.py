@@ -38,7 +38,7 @@ def labels() -> np.ndarray:
     return regions
 
 
-def test_equal_images_have_no_error_and_no_bias(truth, labels):
+def test_equal_images_have_no_error_and_no_bias(truth, labels) -> None:
     report = evaluate(on_grid(truth), on_grid(truth), labels=on_grid(labels))
     assert report["body"]["psnr_db"] is None  # infinite
     assert report["body"]["ssim"] == pytest.approx(1.0)
@@ -46,7 +46,7 @@ def test_equal_images_have_no_error_and_no_bias(truth, labels):
     assert [row["suvmean"]["bias_percent"] for row in report["labels"]] == [0, 0]
 
 
-def test_each_label_reports_its_own_bias(truth, labels):
+def test_each_label_reports_its_own_bias(truth, labels) -> None:
     image = truth.copy()
     image[labels == 3] *= 1.10
     image[12:] *= 0.95
@@ -62,7 +62,7 @@ def test_each_label_reports_its_own_bias(truth, labels):
     )
 
 
-def test_a_labels_suvpeak_may_reach_out_of_the_label(truth):
+def test_a_labels_suvpeak_may_reach_out_of_the_label(truth) -> None:
     image = np.ones_like(truth)
     image[10:14, 10:16, 10:16] = 6.0
     one_voxel = np.zeros(truth.shape, dtype=np.uint8)
@@ -71,7 +71,7 @@ def test_a_labels_suvpeak_may_reach_out_of_the_label(truth):
     assert 4.0 < report["labels"][0]["suvpeak"]["image"] < 6.0
 
 
-def test_the_body_is_taken_from_the_reference_and_a_given_mask_replaces_it(truth):
+def test_the_body_is_taken_from_the_reference_and_a_given_mask_replaces_it(truth) -> None:
     rng = np.random.default_rng(0)
     image = truth + rng.normal(0, 0.1, truth.shape).astype(np.float32)
     automatic = evaluate(on_grid(truth), on_grid(image))
@@ -83,7 +83,7 @@ def test_the_body_is_taken_from_the_reference_and_a_given_mask_replaces_it(truth
     assert automatic["body"]["volume_ml"] == pytest.approx(np.count_nonzero(body) * 15 / 1000)
 
 
-def test_a_calibrated_uncertainty_covers_95_percent(truth):
+def test_a_calibrated_uncertainty_covers_95_percent(truth) -> None:
     rng = np.random.default_rng(1)
     deviation = (0.1 + 0.1 * truth).astype(np.float32)
     image = (truth + deviation * rng.standard_normal(truth.shape)).astype(np.float32)
@@ -94,7 +94,7 @@ def test_a_calibrated_uncertainty_covers_95_percent(truth):
 
 
 @pytest.mark.parametrize("orientation", ["RAS", "ASL", "SPR"])
-def test_the_order_and_direction_of_a_files_axes_do_not_change_the_report(truth, labels, orientation):
+def test_the_order_and_direction_of_a_files_axes_do_not_change_the_report(truth, labels, orientation) -> None:
     rng = np.random.default_rng(2)
     image = truth + rng.normal(0, 0.2, truth.shape).astype(np.float32)
     deviation = np.abs(image - truth) + 0.05
@@ -111,7 +111,7 @@ def test_the_order_and_direction_of_a_files_axes_do_not_change_the_report(truth,
 
 
 @pytest.mark.parametrize("part", ["image", "mask", "labels", "uncertainty"])
-def test_another_grid_is_refused_with_both_geometries(truth, part):
+def test_another_grid_is_refused_with_both_geometries(truth, part) -> None:
     volumes = {"image": on_grid(truth), part: on_grid(truth, origin=(5.0, -7.0, 12.0))}
     with pytest.raises(PETDiffusionError) as caught:
         evaluate(on_grid(truth), **volumes)
@@ -121,7 +121,7 @@ def test_another_grid_is_refused_with_both_geometries(truth, part):
     assert "origin (5, -7, 12) mm" in str(caught.value)
 
 
-def test_other_sizes_spacings_and_directions_are_refused_but_rounding_is_not(truth):
+def test_other_sizes_spacings_and_directions_are_refused_but_rounding_is_not(truth) -> None:
     reference = on_grid(truth)
     turned = on_grid(truth)
     turned.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
@@ -132,7 +132,7 @@ def test_other_sizes_spacings_and_directions_are_refused_but_rounding_is_not(tru
     evaluate(reference, on_grid(truth, spacing=(2.0, 2.5, 3.0 + 1e-5)))
 
 
-def test_what_cannot_be_judged_is_refused_in_a_sentence(truth):
+def test_what_cannot_be_judged_is_refused_in_a_sentence(truth) -> None:
     reference = on_grid(truth)
     broken = truth.copy()
     broken[3, 4, 5] = np.nan
@@ -151,7 +151,7 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(truth):
         assert str(caught.value).endswith(".")
 
 
-def test_the_report_is_strict_json_and_the_table_shows_its_figures(truth, labels):
+def test_the_report_is_strict_json_and_the_table_shows_its_figures(truth, labels) -> None:
     rng = np.random.default_rng(3)
     image = on_grid(truth + rng.normal(0, 0.1, truth.shape).astype(np.float32))
     constant = on_grid(np.full_like(truth, 0.1))
@@ -165,7 +165,7 @@ def test_the_report_is_strict_json_and_the_table_shows_its_figures(truth, labels
     assert "Liver" in table and "research use only" in table
 
 
-def test_measured_crops_have_a_body_around_the_tumour(shared_data):
+def test_measured_crops_have_a_body_around_the_tumour(shared_data) -> None:
     for patient in ("STS_001", "STS_004"):
         folder = shared_data / "ibsi_sts_suv_crops" / patient
         pet = sitk.ReadImage(str(folder / "PET_image.nii.gz"), sitk.sitkFloat32)

@@ -34,7 +34,7 @@ def ball(shape: tuple[int, int, int], radius_mm: float, voxel_size_mm: tuple[flo
 # ---- the body
 
 
-def test_body_holds_tissue_and_cold_lungs_and_leaves_the_air_and_the_bed():
+def test_body_holds_tissue_and_cold_lungs_and_leaves_the_air_and_the_bed() -> None:
     image = np.zeros((30, 60, 60), dtype=np.float32)
     image[:, 15:45, 10:50] = 0.8
     image[:, 22:38, 15:27] = 0.02  # a lung that both ends of the volume cut open
@@ -45,7 +45,7 @@ def test_body_holds_tissue_and_cold_lungs_and_leaves_the_air_and_the_bed():
     assert not body[:, :12].any()
 
 
-def test_body_does_not_follow_noise_in_the_air():
+def test_body_does_not_follow_noise_in_the_air() -> None:
     rng = np.random.default_rng(0)
     truth = ball((40, 40, 40), 50.0, (4.0, 4.0, 4.0))
     noisy = truth + rng.normal(0, 0.2, truth.shape)
@@ -55,14 +55,14 @@ def test_body_does_not_follow_noise_in_the_air():
     assert body[truth].all()
 
 
-def test_an_image_without_a_body_is_refused():
+def test_an_image_without_a_body_is_refused() -> None:
     with pytest.raises(PETDiffusionError, match=r"0\.15 SUV") as caught:
         metrics.body_mask(np.full((8, 8, 8), 0.01, dtype=np.float32), VOXEL_MM)
     assert caught.value.code == "no-body"
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_body_is_the_same_in_a_flipped_volume(pair, axis):
+def test_body_is_the_same_in_a_flipped_volume(pair, axis) -> None:
     reference = pair[0] - 3.8
     flipped = metrics.body_mask(np.flip(reference, axis), VOXEL_MM)
     assert np.array_equal(np.flip(flipped, axis), metrics.body_mask(reference, VOXEL_MM))
@@ -71,7 +71,7 @@ def test_body_is_the_same_in_a_flipped_volume(pair, axis):
 # ---- whole-image figures
 
 
-def test_psnr_and_nrmse_in_a_mask_are_those_of_scikit_image_on_its_voxels(pair):
+def test_psnr_and_nrmse_in_a_mask_are_those_of_scikit_image_on_its_voxels(pair) -> None:
     reference, image = pair
     mask = reference > 4
     expected = peak_signal_noise_ratio(reference[mask], image[mask], data_range=10.0)
@@ -81,7 +81,7 @@ def test_psnr_and_nrmse_in_a_mask_are_those_of_scikit_image_on_its_voxels(pair):
     )
 
 
-def test_psnr_of_a_known_error():
+def test_psnr_of_a_known_error() -> None:
     reference = np.full((8, 8, 8), 2.0, dtype=np.float32)
     everywhere = np.ones(reference.shape, dtype=bool)
     assert metrics.psnr(reference, reference + 0.1, everywhere) == pytest.approx(40.0, abs=1e-4)  # (10 / 0.1)^2
@@ -89,7 +89,7 @@ def test_psnr_of_a_known_error():
     assert metrics.psnr(reference, reference, everywhere) == math.inf
 
 
-def test_errors_outside_the_mask_do_not_count(pair):
+def test_errors_outside_the_mask_do_not_count(pair) -> None:
     reference, image = pair
     mask = np.zeros(reference.shape, dtype=bool)
     mask[8:12, 8:16, 8:16] = True
@@ -100,7 +100,7 @@ def test_errors_outside_the_mask_do_not_count(pair):
     assert metrics.ssim(reference, worse, mask) == pytest.approx(metrics.ssim(reference, image, mask), abs=1e-5)
 
 
-def test_ssim_is_the_mean_of_scikit_images_map_in_the_mask(pair):
+def test_ssim_is_the_mean_of_scikit_images_map_in_the_mask(pair) -> None:
     reference, image = pair
     interior = np.zeros(reference.shape, dtype=bool)
     interior[3:-3, 3:-3, 3:-3] = True  # the part that scikit-image averages
@@ -112,14 +112,14 @@ def test_ssim_is_the_mean_of_scikit_images_map_in_the_mask(pair):
     assert metrics.ssim(reference, image, corner) == pytest.approx(float(similarity[corner].mean()), abs=1e-5)
 
 
-def test_ssim_refuses_a_volume_thinner_than_its_window():
+def test_ssim_refuses_a_volume_thinner_than_its_window() -> None:
     thin = np.ones((4, 20, 20), dtype=np.float32)
     with pytest.raises(PETDiffusionError, match="20 x 20 x 4") as caught:
         metrics.ssim(thin, thin, thin > 0)
     assert caught.value.code == "too-small"
 
 
-def test_the_authors_convention_clips_at_16_and_takes_the_unclipped_peak():
+def test_the_authors_convention_clips_at_16_and_takes_the_unclipped_peak() -> None:
     reference = np.zeros((10, 10, 10), dtype=np.float32)
     reference[5, 5, 5] = 32.0
     image = reference.copy()
@@ -136,7 +136,7 @@ def test_the_authors_convention_clips_at_16_and_takes_the_unclipped_peak():
 
 @settings(max_examples=10, deadline=None)
 @given(axes=st.sets(st.integers(0, 2)), seed=st.integers(0, 1000))
-def test_no_figure_depends_on_the_direction_of_an_axis(axes, seed):
+def test_no_figure_depends_on_the_direction_of_an_axis(axes, seed) -> None:
     rng = np.random.default_rng(seed)
     reference = rng.random((9, 11, 13)).astype(np.float32) * 5
     image = reference + rng.normal(0, 0.2, reference.shape).astype(np.float32)
@@ -165,7 +165,7 @@ def test_no_figure_depends_on_the_direction_of_an_axis(axes, seed):
 
 
 @pytest.mark.parametrize("voxel_size_mm", [(1.0, 1.0, 1.0), (1.65, 1.65, 1.65), (4.7, 4.7, 3.27), (12.0, 13.0, 30.0)])
-def test_the_sphere_of_suvpeak_has_its_volume_on_any_voxel_size(voxel_size_mm):
+def test_the_sphere_of_suvpeak_has_its_volume_on_any_voxel_size(voxel_size_mm) -> None:
     weights = metrics.sphere_weights(voxel_size_mm)
     assert weights.sum() == pytest.approx(1.0)
     assert all(count % 2 == 1 for count in weights.shape)
@@ -176,7 +176,7 @@ def test_the_sphere_of_suvpeak_has_its_volume_on_any_voxel_size(voxel_size_mm):
 
 
 @pytest.mark.parametrize("voxel_size_mm", [(0.5, 0.5, 0.5), (1.0, 1.0, 1.0), (1.65, 1.65, 1.65)])
-def test_suvpeak_of_a_quadratic_hill_is_its_analytic_mean(voxel_size_mm):
+def test_suvpeak_of_a_quadratic_hill_is_its_analytic_mean(voxel_size_mm) -> None:
     # Over a ball of radius R the mean of r^2 is 3/5 R^2, so the mean of 10 - 0.05 r^2 is 10 - 0.03 R^2.
     shape = (41, 43, 45)
     axes = [(np.arange(n) - n // 2) * size for n, size in zip(shape, reversed(voxel_size_mm), strict=True)]
@@ -188,7 +188,7 @@ def test_suvpeak_of_a_quadratic_hill_is_its_analytic_mean(voxel_size_mm):
     assert metrics.suv_max(hill, around) == 10.0
 
 
-def test_suvpeak_of_a_large_uniform_sphere_is_its_uptake_and_a_small_one_is_diluted():
+def test_suvpeak_of_a_large_uniform_sphere_is_its_uptake_and_a_small_one_is_diluted() -> None:
     voxel = (2.0, 2.0, 2.0)
     large = 7.0 * ball((31, 31, 31), 25.0, voxel)
     assert metrics.suv_peak(large, large > 0, voxel) == pytest.approx(7.0, rel=1e-9)
@@ -198,7 +198,7 @@ def test_suvpeak_of_a_large_uniform_sphere_is_its_uptake_and_a_small_one_is_dilu
     assert metrics.suv_peak(small, small > 0, fine) == pytest.approx(8.0 * share, rel=0.01)
 
 
-def test_suvpeak_centres_stay_in_the_region_and_uniform_borders_are_not_darkened():
+def test_suvpeak_centres_stay_in_the_region_and_uniform_borders_are_not_darkened() -> None:
     image = np.ones((20, 20, 20), dtype=np.float32)
     image[10:, 10:, 10:] = 9.0
     corner = np.zeros(image.shape, dtype=bool)
@@ -206,7 +206,7 @@ def test_suvpeak_centres_stay_in_the_region_and_uniform_borders_are_not_darkened
     assert metrics.suv_peak(image, corner, (2.0, 2.0, 2.0)) == pytest.approx(1.0)
 
 
-def test_a_regions_bias_is_what_was_added_to_it():
+def test_a_regions_bias_is_what_was_added_to_it() -> None:
     rng = np.random.default_rng(3)
     reference = 4.0 + rng.random((12, 12, 12))
     region = np.zeros(reference.shape, dtype=bool)
@@ -218,7 +218,7 @@ def test_a_regions_bias_is_what_was_added_to_it():
     assert math.isnan(metrics.bias_percent(0.0, 1.0))
 
 
-def test_contrast_recovery_of_hot_and_cold_spheres():
+def test_contrast_recovery_of_hot_and_cold_spheres() -> None:
     image = np.full((10, 10, 10), 2.0)
     hot, cold, background = (np.zeros(image.shape, dtype=bool) for _ in range(3))
     hot[1, 1, 1:4] = cold[8, 8, 5:8] = background[4:6] = True
@@ -229,7 +229,7 @@ def test_contrast_recovery_of_hot_and_cold_spheres():
         metrics.contrast_recovery(image, hot, background, 1.0)
 
 
-def test_background_variability_is_the_coefficient_of_variation():
+def test_background_variability_is_the_coefficient_of_variation() -> None:
     rng = np.random.default_rng(4)
     image = rng.normal(3.0, 0.45, (40, 40, 40))
     assert metrics.background_variability(image, np.ones(image.shape, dtype=bool)) == pytest.approx(0.15, rel=0.02)
@@ -239,7 +239,7 @@ def test_background_variability_is_the_coefficient_of_variation():
 
 
 @pytest.mark.parametrize(("scale", "share"), [(1.0, 0.95), (0.5, 0.673), (2.0, 0.99991)])
-def test_gaussian_errors_are_covered_as_their_stated_deviation_says(scale, share):
+def test_gaussian_errors_are_covered_as_their_stated_deviation_says(scale, share) -> None:
     rng = np.random.default_rng(5)
     deviation = rng.uniform(0.1, 1.0, (50, 60, 70))
     mean = rng.random(deviation.shape)
@@ -248,7 +248,7 @@ def test_gaussian_errors_are_covered_as_their_stated_deviation_says(scale, share
     assert metrics.coverage(truth, mean, scale * deviation, mask) == pytest.approx(share, abs=0.003)
 
 
-def test_correlation_sees_whether_the_deviation_follows_the_error():
+def test_correlation_sees_whether_the_deviation_follows_the_error() -> None:
     rng = np.random.default_rng(6)
     deviation = rng.uniform(0.1, 1.0, (40, 40, 40))
     mean = np.zeros(deviation.shape)

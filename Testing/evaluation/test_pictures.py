@@ -50,7 +50,7 @@ def darkest(picture: Image.Image, panel: tuple[int, int, int, int]) -> tuple[flo
     return columns.mean() / grey.shape[1], rows.mean() / grey.shape[0]
 
 
-def test_superior_and_anterior_are_up_and_the_patients_left_is_on_the_right():
+def test_superior_and_anterior_are_up_and_the_patients_left_is_on_the_right() -> None:
     volume = patient()
     picture = comparison_picture(volume, position_mm=volume.TransformIndexToPhysicalPoint(SPOT))
     axial, coronal, sagittal, projection = (darkest(picture, panel) for panel in panels(picture)[:4])
@@ -59,7 +59,7 @@ def test_superior_and_anterior_are_up_and_the_patients_left_is_on_the_right():
     assert sagittal[0] < 0.35 and sagittal[1] < 0.35  # anterior is on the left there
 
 
-def test_a_plane_away_from_a_spot_does_not_show_it_and_the_projection_does():
+def test_a_plane_away_from_a_spot_does_not_show_it_and_the_projection_does() -> None:
     volume = patient()
     picture = comparison_picture(volume, position_mm=volume.TransformIndexToPhysicalPoint((12, 20, 12)))
     blackest = [np.asarray(picture.crop(panel).convert("L")).min() for panel in panels(picture)[:4]]
@@ -68,7 +68,7 @@ def test_a_plane_away_from_a_spot_does_not_show_it_and_the_projection_does():
 
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPI", "ASL", "SPR", "PIR"])
-def test_the_picture_does_not_depend_on_the_files_axes(orientation):
+def test_the_picture_does_not_depend_on_the_files_axes(orientation) -> None:
     volume = patient(spacing=(3.0, 4.0, 5.0))
     low = volume + 0.1
     expected = comparison_picture(volume, low_dose=low)
@@ -80,7 +80,7 @@ def test_the_picture_does_not_depend_on_the_files_axes(orientation):
     ("shape", "spacing"),
     [((130, 72, 48), (6.6, 6.6, 6.6)), ((60, 90, 75), (2.5, 2.5, 3.0)), ((59, 43, 41), (4.69, 4.69, 3.27))],
 )
-def test_panels_have_the_bodys_true_proportions(shape, spacing):
+def test_panels_have_the_bodys_true_proportions(shape, spacing) -> None:
     image = sitk.GetImageFromArray(np.ones(shape, dtype=np.float32))
     image.SetSpacing(spacing)
     found = panels(comparison_picture(image))
@@ -97,14 +97,14 @@ def test_panels_have_the_bodys_true_proportions(shape, spacing):
     ("given", "columns"),
     [((), 1), (("low_dose",), 3), (("reference",), 3), (("low_dose", "reference", "uncertainty"), 5)],
 )
-def test_there_is_a_column_for_each_volume_and_one_for_the_difference(given, columns):
+def test_there_is_a_column_for_each_volume_and_one_for_the_difference(given, columns) -> None:
     volume = patient()
     picture = comparison_picture(volume, **dict.fromkeys(given, volume + 0.2))
     bars = 1 + (columns > 1) + ("uncertainty" in given)
     assert len(panels(picture)) == 4 * columns + bars
 
 
-def test_the_difference_is_red_where_the_image_is_too_hot_and_blue_where_it_is_too_cold():
+def test_the_difference_is_red_where_the_image_is_too_hot_and_blue_where_it_is_too_cold() -> None:
     reference = patient()
     for change, hotter in ((1.0, True), (-0.5, False)):
         shifted = sitk.Cast(reference > 0.5, sitk.sitkFloat32) * change + reference
@@ -114,7 +114,7 @@ def test_the_difference_is_red_where_the_image_is_too_hot_and_blue_where_it_is_t
         assert (red > blue) == hotter
 
 
-def test_slices_go_through_the_activity_and_a_projection_keeps_the_hottest():
+def test_slices_go_through_the_activity_and_a_projection_keeps_the_hottest() -> None:
     volume = np.zeros((5, 6, 7))
     volume[3, 4, 2] = 9.0
     axial, coronal, sagittal, projection = (plane(volume) for plane in _slicers((3, 4, 2)))
@@ -123,7 +123,7 @@ def test_slices_go_through_the_activity_and_a_projection_keeps_the_hottest():
         assert plane(volume).max() == 0
 
 
-def test_other_grids_and_positions_outside_are_refused():
+def test_other_grids_and_positions_outside_are_refused() -> None:
     volume = patient()
     with pytest.raises(PETDiffusionError, match="grid of the image"):
         comparison_picture(volume, reference=patient(spacing=(4.0, 4.0, 5.0)))
@@ -132,7 +132,7 @@ def test_other_grids_and_positions_outside_are_refused():
     assert caught.value.code == "outside"
 
 
-def test_a_picture_is_written_whole_or_not_at_all(tmp_path):
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path) -> None:
     picture = comparison_picture(patient())
     write_picture(picture, tmp_path / "look.png")
     with Image.open(tmp_path / "look.png") as read:
@@ -143,7 +143,7 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["look.png", "taken.png"]
 
 
-def test_colour_scales_are_monotone_where_the_eye_expects_it():
+def test_colour_scales_are_monotone_where_the_eye_expects_it() -> None:
     ramp = np.linspace(0, 1, 256)
     weights = np.array([0.2126, 0.7152, 0.0722])
     assert (np.diff(ColourScale(INVERTED_GREY, 0, 1, "").rgb(ramp).astype(float) @ weights) < 0).all()
@@ -154,10 +154,10 @@ def test_colour_scales_are_monotone_where_the_eye_expects_it():
 
 
 @pytest.mark.parametrize(("low", "high", "ticks"), [(0, 6, [0, 2, 4, 6]), (-3, 3, [-3, -2, -1, 0, 1, 2, 3])])
-def test_ticks_are_round_and_hold_zero(low, high, ticks):
+def test_ticks_are_round_and_hold_zero(low, high, ticks) -> None:
     assert ColourScale(INVERTED_GREY, low, high, "").ticks() == pytest.approx(ticks)
 
 
 @pytest.mark.parametrize(("value", "limit"), [(0.31, 0.4), (1.0, 1.0), (1.2, 1.5), (8.4, 10.0), (0.052, 0.06)])
-def test_limits_are_rounded_up(value, limit):
+def test_limits_are_rounded_up(value, limit) -> None:
     assert round_limit(value) == pytest.approx(limit)

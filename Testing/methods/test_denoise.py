@@ -45,18 +45,18 @@ def result():
     return denoise(pet(), preset="fast")
 
 
-def test_the_output_lies_on_the_inputs_grid_bit_for_bit(result):
+def test_the_output_lies_on_the_inputs_grid_bit_for_bit(result) -> None:
     assert geometry(result.image) == geometry(pet())
     assert geometry(result.uncertainty) == geometry(pet())
 
 
-def test_values_are_never_negative_and_the_total_activity_is_kept(result):
+def test_values_are_never_negative_and_the_total_activity_is_kept(result) -> None:
     assert values(result.image).min() >= 0
     assert values(result.uncertainty).min() >= 0
     assert values(result.image).sum() == pytest.approx(values(pet()).sum(), rel=1e-4)
 
 
-def test_the_noise_of_a_low_dose_goes_and_a_hot_sphere_stays():
+def test_the_noise_of_a_low_dose_goes_and_a_hot_sphere_stays() -> None:
     phantom = empty_phantom((30, 80, 80), (3.0, 3.0, 3.0))
     z, y, x = (np.arange(n) - (n - 1) / 2 for n in (30, 80, 80))
     across = np.hypot(y[:, None], x[None, :])
@@ -78,32 +78,32 @@ def test_the_noise_of_a_low_dose_goes_and_a_hot_sphere_stays():
 
 
 @pytest.mark.parametrize(("factor", "relative"), [(16.0, 1e-5), (20.0, 1e-2)])  # powers of two round alike
-def test_the_result_is_linear_in_activity(result, factor, relative):
+def test_the_result_is_linear_in_activity(result, factor, relative) -> None:
     scaled = denoise(pet(scale=factor), preset="fast")
     for image, expected in ((scaled.image, result.image), (scaled.uncertainty, result.uncertainty)):
         assert np.abs(values(image) - factor * values(expected)).max() <= relative * factor * values(expected).max()
 
 
 @pytest.fixture
-def walk(monkeypatch):
+def walk(monkeypatch) -> str:
     """The name of a preset whose draws take two steps."""
     monkeypatch.setitem(PRESETS, "walk", StepsPreset("Walk", "", 2, 1))
     return "walk"
 
 
-def test_a_seed_repeats_and_another_differs(walk):
+def test_a_seed_repeats_and_another_differs(walk) -> None:
     first, again, other = (values(denoise(pet(), preset=walk, samples=1, seed=s).image) for s in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_more_samples_are_nearer_to_each_other(walk):
+def test_more_samples_are_nearer_to_each_other(walk) -> None:
     few = [values(denoise(pet(), preset=walk, samples=1, seed=s).image) for s in (1, 2)]
     many = [values(denoise(pet(), preset=walk, samples=4, seed=s).image) for s in (1, 2)]
     assert np.abs(many[0] - many[1]).mean() < 0.8 * np.abs(few[0] - few[1]).mean()
 
 
-def test_the_windows_do_not_change_the_result(monkeypatch, result):
+def test_the_windows_do_not_change_the_result(monkeypatch, result) -> None:
     import PETDiffusionLib.methods.denoise as method
 
     monkeypatch.setattr(method, "WINDOW", (48, 56, 64))
@@ -114,7 +114,7 @@ def test_the_windows_do_not_change_the_result(monkeypatch, result):
 
 
 @pytest.mark.parametrize("grid", ["input", "model"])
-def test_the_order_in_which_a_file_keeps_its_axes_does_not_matter(grid):
+def test_the_order_in_which_a_file_keeps_its_axes_does_not_matter(grid) -> None:
     """A body stored with its planes along another axis, and seen in a mirror, is the same body."""
     stored = sitk.DICOMOrient(pet(), "SRA")
     assert stored.GetSize() != pet().GetSize()
@@ -125,12 +125,12 @@ def test_the_order_in_which_a_file_keeps_its_axes_does_not_matter(grid):
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_more_steps_make_draws_by_the_seed(steps):
+def test_more_steps_make_draws_by_the_seed(steps) -> None:
     first, second = (values(denoise(pet(), preset="fast", steps=steps, seed=seed).image) for seed in (0, 1))
     assert np.array_equal(first, second) == (steps == 1)
 
 
-def test_more_samples_than_mirrors_are_not_made_of_one_step():
+def test_more_samples_than_mirrors_are_not_made_of_one_step() -> None:
     said = []
     result = denoise(pet(), preset="fast", samples=9, warn=lambda code, sentence: said.append(code))
     assert said == ["few-mirrors"] and result.facts["samples"] == 8
@@ -144,7 +144,7 @@ def test_more_samples_than_mirrors_are_not_made_of_one_step():
         (lambda array: array - 1000, "no-activity"),
     ],
 )
-def test_what_is_no_pet_is_refused(change, code):
+def test_what_is_no_pet_is_refused(change, code) -> None:
     image = sitk.GetImageFromArray(change(values(pet())).astype(np.float32))
     with pytest.raises(PETDiffusionError) as refusal:
         denoise(image, preset="fast")
@@ -152,13 +152,13 @@ def test_what_is_no_pet_is_refused(change, code):
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 2), (5, 40, 7)])
-def test_volumes_smaller_than_a_window_work(shape):
+def test_volumes_smaller_than_a_window_work(shape) -> None:
     image = sitk.GetImageFromArray(np.random.default_rng(0).random(shape).astype(np.float32))
     image.SetSpacing((2.0, 2.0, 5.0))
     assert geometry(denoise(image, preset="fast").image) == geometry(image)
 
 
-def test_the_models_grid_has_cubic_voxels_and_the_same_centre():
+def test_the_models_grid_has_cubic_voxels_and_the_same_centre() -> None:
     result = denoise(pet(), preset="fast", grid="model")
     assert result.image.GetSpacing() == tuple(find_model("petdiffusion-denoiser").input["voxel_size_mm"])
     assert len(set(result.image.GetSpacing())) == 1
@@ -169,20 +169,20 @@ def test_the_models_grid_has_cubic_voxels_and_the_same_centre():
     assert centre(result.image) == pytest.approx(centre(pet()), abs=1e-6)
 
 
-def test_the_facts_say_what_was_done(result):
+def test_the_facts_say_what_was_done(result) -> None:
     assert result.facts["preset"] == "fast"
     assert result.facts["steps"] == 1
     assert len(result.facts["model_sha256"]) == 64
 
 
-def test_progress_rises_to_one_and_can_cancel():
+def test_progress_rises_to_one_and_can_cancel() -> None:
     seen = []
     denoise(pet(), preset="fast", progress=lambda stage, fraction: seen.append((stage, fraction)))
     denoising = [fraction for stage, fraction in seen if stage == "Denoising"]
     assert denoising == sorted(denoising)
     assert denoising[-1] == 1
 
-    def cancel(stage, fraction):
+    def cancel(stage, fraction) -> None:
         if stage == "Denoising":
             raise Cancelled
 
@@ -190,7 +190,7 @@ def test_progress_rises_to_one_and_can_cancel():
         denoise(pet(), progress=cancel)
 
 
-def test_a_volume_far_from_the_training_is_said_to_be():
+def test_a_volume_far_from_the_training_is_said_to_be() -> None:
     warnings = []
     coarse = pet(spacing=(9.0, 9.0, 9.0))
     denoise(coarse, preset="fast", warn=lambda code, message: warnings.append(code))
@@ -201,7 +201,7 @@ def test_a_volume_far_from_the_training_is_said_to_be():
     ("options", "code"),
     [({"preset": "x"}, "no-preset"), ({"model": "x"}, "no-model"), ({"device": "x"}, "no-device")],
 )
-def test_what_is_not_there_is_refused(options, code):
+def test_what_is_not_there_is_refused(options, code) -> None:
     with pytest.raises(PETDiffusionError) as caught:
         denoise(pet(), **options)
     assert caught.value.code == code

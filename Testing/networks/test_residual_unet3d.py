@@ -7,20 +7,20 @@ from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D, depth_to_sp
 SMALL = {"in_channels": 3, "widths": (8, 8, 8), "blocks": (1, 1, 1)}
 
 
-def test_space_to_depth_and_back():
+def test_space_to_depth_and_back() -> None:
     volume = torch.randn(2, 3, 8, 6, 4)
     assert space_to_depth(volume).shape == (2, 24, 4, 3, 2)
     assert torch.equal(depth_to_space(space_to_depth(volume)), volume)
 
 
-def test_the_untrained_network_says_nothing():
+def test_the_untrained_network_says_nothing() -> None:
     network = ResidualUNet3D(**SMALL)
     answer = network(torch.randn(2, 3, 16, 24, 8), torch.ones(2), torch.zeros(2))
     assert answer.shape == (2, 2, 16, 24, 8)
     assert float(answer.abs().max()) == 0
 
 
-def test_a_voxel_depends_on_its_neighbourhood_alone():
+def test_a_voxel_depends_on_its_neighbourhood_alone() -> None:
     torch.manual_seed(0)
     network = ResidualUNet3D(**SMALL).eval()
     for parameter in network.parameters():
@@ -36,7 +36,7 @@ def test_a_voxel_depends_on_its_neighbourhood_alone():
     assert float(difference[:, :, 200:].max()) > 0
 
 
-def test_time_and_noise_level_are_heard():
+def test_time_and_noise_level_are_heard() -> None:
     torch.manual_seed(0)
     network = ResidualUNet3D(**SMALL)
     for parameter in network.parameters():

@@ -19,7 +19,7 @@ def random_lines(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.n
 
 
 @pytest.mark.parametrize("with_tof", [False, True])
-def test_agrees_with_parallelproj_2(joseph_parity, with_tof):
+def test_agrees_with_parallelproj_2(joseph_parity, with_tof) -> None:
     parity = joseph_parity
     tof = TimeOfFlight(int(parity["tof_bins"]), float(parity["tof_bin_width_mm"]), float(parity["tof_sigma_mm"]))
     prefix, tof = ("tof_", tof) if with_tof else ("", None)
@@ -39,12 +39,12 @@ def test_agrees_with_parallelproj_2(joseph_parity, with_tof):
     st.integers(0, 999),
 )
 @settings(max_examples=40, deadline=None)
-def test_the_adjoint_is_the_transpose(image_shape, voxel_mm, origin_mm, tof, seed):
+def test_the_adjoint_is_the_transpose(image_shape, voxel_mm, origin_mm, tof, seed) -> None:
     lines = random_lines(np.random.default_rng(seed), (4, 5, 6))
     assert_adjoint(LineProjector(*lines, image_shape, origin_mm, voxel_mm, tof), seed)
 
 
-def test_a_line_through_a_uniform_box_has_the_length_of_its_path():
+def test_a_line_through_a_uniform_box_has_the_length_of_its_path() -> None:
     grid = ((10, 20, 30), (-29, -19, -9), (2, 2, 2))  # 60 x 40 x 20 mm around the origin
     start, end = (
         torch.tensor([[-100.0, 1, 0.5], [0, -100, 1], [-50, -50, 0]]),
@@ -54,7 +54,7 @@ def test_a_line_through_a_uniform_box_has_the_length_of_its_path():
     assert lengths.tolist() == pytest.approx([60, 40, 40 * 2**0.5], rel=1e-5)
 
 
-def test_lines_that_miss_the_image_or_have_no_length_are_empty():
+def test_lines_that_miss_the_image_or_have_no_length_are_empty() -> None:
     start, end = (
         torch.tensor([[-100.0, 80, 0], [3, 3, 3], [-100, 0, 0]]),
         torch.tensor([[100.0, 80, 0], [3, 3, 3], [-50, 0, 0]]),
@@ -64,7 +64,7 @@ def test_lines_that_miss_the_image_or_have_no_length_are_empty():
     assert not projector.adjoint(torch.ones(3)).any()
 
 
-def test_tof_bins_share_out_the_line_integral_and_grow_towards_the_end():
+def test_tof_bins_share_out_the_line_integral_and_grow_towards_the_end() -> None:
     wide = TimeOfFlight(bins=21, bin_width_mm=20.0, sigma_mm=15.0)
     start, end = torch.tensor([[-200.0, 0, 0]]), torch.tensor([[200.0, 0, 0]])
     grid = ((1, 1, 60), (-118, 0, 0), (4, 4, 4))
@@ -76,7 +76,7 @@ def test_tof_bins_share_out_the_line_integral_and_grow_towards_the_end():
     assert centre == pytest.approx(82, abs=0.5)
 
 
-def test_subsets_are_the_views_of_the_whole():
+def test_subsets_are_the_views_of_the_whole() -> None:
     whole = LineProjector(*random_lines(np.random.default_rng(1), (3, 7, 4)), (6, 8, 9), (-40, -35, -25), (10, 10, 10))
     image = torch.rand(6, 8, 9)
     data, shared = whole.forward(image), whole.with_subsets(3)
@@ -86,7 +86,7 @@ def test_subsets_are_the_views_of_the_whole():
     assert relative_difference(sum(p.adjoint(data[:, p.views]) for p in parts), whole.adjoint(data)) < 1e-5
 
 
-def test_gradients_are_projections_on_both_sides():
+def test_gradients_are_projections_on_both_sides() -> None:
     projector = LineProjector(
         *random_lines(np.random.default_rng(2), (3, 4, 5)), (5, 6, 7), (-30, -25, -20), (10, 10, 10)
     )
@@ -99,6 +99,6 @@ def test_gradients_are_projections_on_both_sides():
     assert torch.equal(back_project(projector, data.detach()), projector.adjoint(data.detach()))
 
 
-def test_end_points_that_do_not_match_are_refused():
+def test_end_points_that_do_not_match_are_refused() -> None:
     with pytest.raises(PETDiffusionError, match="end points of one shape"):
         LineProjector(torch.zeros(4, 3), torch.zeros(5, 3), (2, 2, 2), (0, 0, 0), (1, 1, 1))

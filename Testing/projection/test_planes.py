@@ -13,7 +13,7 @@ from PETDiffusionLib.projection.planes import PlaneGeometry, PlaneProjector, sub
     st.integers(3, 24), st.floats(0.5, 6), st.integers(3, 30), st.floats(0.5, 6), st.integers(1, 12), st.integers(0, 99)
 )
 @settings(max_examples=30, deadline=None)
-def test_adjoint_is_the_transpose(size, voxel_mm, bins, bin_mm, views, seed):
+def test_adjoint_is_the_transpose(size, voxel_mm, bins, bin_mm, views, seed) -> None:
     rng = np.random.default_rng(seed)
     projector = PlaneProjector(PlaneGeometry(size, voxel_mm, bins, bin_mm, views), np.arange(views))
     image = torch.from_numpy(rng.standard_normal((size * size, 3))).float()
@@ -24,7 +24,7 @@ def test_adjoint_is_the_transpose(size, voxel_mm, bins, bin_mm, views, seed):
     assert abs(left - right) <= 1e-5 * max(scale, 1e-6)
 
 
-def test_a_disc_projects_to_its_chords():
+def test_a_disc_projects_to_its_chords() -> None:
     geometry = PlaneGeometry(128, 2.0, 128, 2.0, 24)
     axis = (np.arange(128) - 63.5) * 2.0
     disc = (np.hypot(axis[:, None], axis[None, :]) < 80).astype(np.float32).reshape(-1, 1)
@@ -35,7 +35,7 @@ def test_a_disc_projects_to_its_chords():
     assert profiles.sum() * 2.0 / 24 == pytest.approx(np.pi * 80**2, rel=0.01)
 
 
-def test_a_point_lands_where_the_geometry_says():
+def test_a_point_lands_where_the_geometry_says() -> None:
     geometry = PlaneGeometry(64, 2.0, 64, 2.0, 90)
     for row, column in ((10, 40), (50, 20), (30, 5), (45, 50)):
         image = torch.zeros(64, 64)
@@ -47,6 +47,6 @@ def test_a_point_lands_where_the_geometry_says():
         assert np.abs(centre - (x * np.cos(phi) + y * np.sin(phi))).max() < 1.0
 
 
-def test_subsets_share_the_views_out():
+def test_subsets_share_the_views_out() -> None:
     projectors = subset_projectors(PlaneGeometry(16, 2.0, 16, 2.0, 18), 6)
     assert sorted(np.concatenate([p.views for p in projectors])) == list(range(18))

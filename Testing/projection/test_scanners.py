@@ -55,7 +55,7 @@ def grid_of(scanner: ScannerGeometry, grid: tuple[int, int, int, int]) -> tuple:
 @each_backend
 @given(scanners(), grids, st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
-def test_the_adjoint_is_the_transpose(backend, scanner, grid, seed):
+def test_the_adjoint_is_the_transpose(backend, scanner, grid, seed) -> None:
     # Version 1's own two sides cut TOF off differently for lines at exactly 45 degrees.
     assume(not (backend == "parallelproj" and IS_VERSION_1 and scanner.tof is not None))
     projector = make_projector(scanner, *grid_of(scanner, grid), backend=backend)
@@ -70,7 +70,7 @@ offsets_x, offsets_y = st.sampled_from([-1.371, 0.137, 0.731]), st.sampled_from(
 
 @given(scanners(), grids, st.tuples(offsets_x, offsets_y, offsets_x))
 @settings(max_examples=25, deadline=None)
-def test_the_cylinder_agrees_with_line_by_line(scanner, grid, off_centre):
+def test_the_cylinder_agrees_with_line_by_line(scanner, grid, off_centre) -> None:
     shape, voxel_mm = grid_of(scanner, grid)
     origin = [(o - (n - 1) / 2) * v for o, n, v in zip(off_centre, shape[::-1], voxel_mm, strict=True)]
     pair = [make_projector(scanner, shape, voxel_mm, b, image_origin_mm=origin) for b in ("cylinder", "lines")]
@@ -80,7 +80,7 @@ def test_the_cylinder_agrees_with_line_by_line(scanner, grid, off_centre):
 
 
 @pytest.mark.parametrize("with_tof", [False, True])
-def test_the_cylinder_agrees_with_parallelproj_2(joseph_parity, with_tof):
+def test_the_cylinder_agrees_with_parallelproj_2(joseph_parity, with_tof) -> None:
     parity = joseph_parity
     tof = TimeOfFlight(int(parity["tof_bins"]), float(parity["tof_bin_width_mm"]), float(parity["tof_sigma_mm"]))
     prefix, tof = ("tof_", tof) if with_tof else ("", None)
@@ -96,7 +96,7 @@ def test_the_cylinder_agrees_with_parallelproj_2(joseph_parity, with_tof):
 
 
 @each_backend
-def test_projection_is_linear(backend):
+def test_projection_is_linear(backend) -> None:
     projector = make_projector(SCANNER, *GRID, backend=backend)
     one, other = torch.rand(GRID[0]), torch.rand(GRID[0])
     expected = 3 * projector.forward(one) - projector.forward(other)
@@ -105,7 +105,7 @@ def test_projection_is_linear(backend):
 
 @each_backend
 @pytest.mark.parametrize(("octant", "ring"), [(octant, (2 * octant) % 5) for octant in range(8)])
-def test_a_point_lands_where_the_geometry_says(backend, octant, ring):
+def test_a_point_lands_where_the_geometry_says(backend, octant, ring) -> None:
     """In the direct plane of its ring, at s = x cos(phi) + y sin(phi); with TOF at its distance along the line."""
     angle = (octant + 0.4) * np.pi / 4
     column, row = round(19.5 + 10 * np.cos(angle)), round(19.5 + 10 * np.sin(angle))
@@ -125,7 +125,7 @@ def test_a_point_lands_where_the_geometry_says(backend, octant, ring):
 
 
 @each_backend
-def test_every_view_sees_the_total_activity(backend):
+def test_every_view_sees_the_total_activity(backend) -> None:
     beam = parallel_beam(views=30, bins=60, bin_mm=2.0, planes=3)
     y, x = np.mgrid[:40, :40] - 19.5
     disc = torch.from_numpy(np.hypot(x, y) < 15).float().expand(3, 40, 40)
@@ -135,7 +135,7 @@ def test_every_view_sees_the_total_activity(backend):
 
 
 @each_backend
-def test_tof_bins_add_up_to_the_line_integral(backend):
+def test_tof_bins_add_up_to_the_line_integral(backend) -> None:
     image = torch.rand(GRID[0])
     whole = make_projector(SCANNER, *GRID, backend=backend).forward(image)
     wide = replace(TIMED, tof=TimeOfFlight(21, 30.0, 18.0))
@@ -145,7 +145,7 @@ def test_tof_bins_add_up_to_the_line_integral(backend):
 
 @each_backend
 @pytest.mark.parametrize("scanner", [SCANNER, TIMED])
-def test_subsets_are_the_views_of_the_whole(backend, scanner):
+def test_subsets_are_the_views_of_the_whole(backend, scanner) -> None:
     whole = make_projector(scanner, *GRID, backend=backend)
     image = torch.rand(GRID[0])
     data, shared = whole.forward(image), whole.with_subsets(5)
@@ -159,7 +159,7 @@ def test_subsets_are_the_views_of_the_whole(backend, scanner):
 
 
 @each_backend
-def test_gradients_are_projections_on_both_sides(backend):
+def test_gradients_are_projections_on_both_sides(backend) -> None:
     projector = make_projector(SCANNER, *GRID, backend=backend)
     image = torch.rand(GRID[0], requires_grad=True)
     (gradient,) = torch.autograd.grad((project(projector, image) ** 2).sum() / 2, image, create_graph=True)
@@ -171,7 +171,7 @@ def test_gradients_are_projections_on_both_sides(backend):
     assert relative_difference(gradient, projector.forward(image.detach())) < 1e-5
 
 
-def test_without_mkl_scipy_multiplies(monkeypatch):
+def test_without_mkl_scipy_multiplies(monkeypatch) -> None:
     image, data = torch.rand(GRID[0]), torch.rand(SCANNER.data_shape)
     expected = make_projector(SCANNER, *GRID)
     projections = (expected.forward(image), expected.adjoint(data))
@@ -181,7 +181,7 @@ def test_without_mkl_scipy_multiplies(monkeypatch):
     assert relative_difference(by_scipy.adjoint(data), projections[1]) < 1e-5
 
 
-def test_the_choice_is_automatic_reported_and_forcible(caplog):
+def test_the_choice_is_automatic_reported_and_forcible(caplog) -> None:
     caplog.set_level("INFO")
     assert isinstance(make_projector(SCANNER, *GRID), CylinderProjector)
     assert "projector: cylinder" in caplog.text
@@ -195,6 +195,6 @@ def test_the_choice_is_automatic_reported_and_forcible(caplog):
 
 
 @pytest.mark.skipif(installed() is not None, reason="parallelproj is there")
-def test_a_parallelproj_that_is_not_there_is_said_to_be_missing():
+def test_a_parallelproj_that_is_not_there_is_said_to_be_missing() -> None:
     with pytest.raises(PETDiffusionError, match="conda-forge"):
         make_projector(SCANNER, *GRID, backend="parallelproj")

@@ -31,39 +31,39 @@ def inner(volume):
     return volume[3:-3, middle - 14 : middle + 14, middle - 14 : middle + 14]
 
 
-def test_known_activity_comes_back(result):
+def test_known_activity_comes_back(result) -> None:
     assert inner(result.reference).mean() == pytest.approx(2.0, rel=0.02)
 
 
 @pytest.mark.parametrize("dose", range(4))
-def test_total_activity_is_that_of_the_phantom_at_every_dose(result, dose):
+def test_total_activity_is_that_of_the_phantom_at_every_dose(result, dose) -> None:
     assert result.low_dose[dose].sum() == pytest.approx(result.truth.sum(), rel=0.02)
 
 
-def test_noise_grows_as_the_square_root_of_the_dose_reduction(result):
+def test_noise_grows_as_the_square_root_of_the_dose_reduction(result) -> None:
     deviations = [(inner(volume) - inner(result.reference)).std() for volume in result.low_dose]
     assert 1.7 < deviations[1] / deviations[0] < 2.3  # four times the dose
     assert 1.9 < deviations[3] / deviations[1] < 2.6  # five times
 
 
-def test_noise_is_correlated_between_neighbours_as_reconstructed_noise_is(result):
+def test_noise_is_correlated_between_neighbours_as_reconstructed_noise_is(result) -> None:
     noise = inner(result.low_dose[1]) - inner(result.reference)
     for axis in range(3):
         ahead, behind = np.delete(noise, 0, axis), np.delete(noise, -1, axis)
         assert np.corrcoef(ahead.ravel(), behind.ravel())[0, 1] > 0.3
 
 
-def test_two_realisations_differ_and_share_no_noise(result):
+def test_two_realisations_differ_and_share_no_noise(result) -> None:
     first, second = (inner(result.low_dose[k]) - inner(result.reference) for k in (1, 2))
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.1
 
 
-def test_the_same_generator_gives_the_same_scan(result):
+def test_the_same_generator_gives_the_same_scan(result) -> None:
     again = scan(cylinder(), SCANNER, [1.0, 0.25, 0.25, 0.05], np.random.default_rng(0))
     assert np.array_equal(again.low_dose[3], result.low_dose[3])
 
 
-def test_without_attenuation_in_the_model_the_centre_would_be_dark():
+def test_without_attenuation_in_the_model_the_centre_would_be_dark() -> None:
     clear = cylinder()
     clear.mu[:] = 0
     assert scan(clear, SCANNER, [], np.random.default_rng(0)).reference.sum() == pytest.approx(

@@ -16,13 +16,13 @@ def named(phantom, name):
     return phantom.labels == label
 
 
-def test_a_seed_decides_the_body():
+def test_a_seed_decides_the_body() -> None:
     first, again, other = (procedural_body(seed, "fdg", 560, 60, 4.0) for seed in (1, 1, 2))
     assert np.array_equal(first.activity, again.activity)
     assert not np.array_equal(first.activity, other.activity)
 
 
-def test_fdg_organs_have_their_uptake():
+def test_fdg_organs_have_their_uptake() -> None:
     body = procedural_body(3, "fdg", 520, 200, 4.0, lesions=0)
     liver, muscle = (body.activity[named(body, name)].mean() for name in ("liver", "muscle"))
     assert 1.2 < liver < 4.5
@@ -30,7 +30,7 @@ def test_fdg_organs_have_their_uptake():
     assert 600 < named(body, "liver").sum() * 0.064 < 2600  # ml
 
 
-def test_lesions_are_labelled_and_of_5_to_50_mm():
+def test_lesions_are_labelled_and_of_5_to_50_mm() -> None:
     body = procedural_body(4, "fdg", 600, 120, 2.5, lesions=10)
     lesions = [name for name in body.label_names.values() if "lesion" in name]
     assert len(lesions) >= 5
@@ -38,7 +38,7 @@ def test_lesions_are_labelled_and_of_5_to_50_mm():
     assert max(volumes) < 4 / 3 * np.pi * 25**3 * 1.6
 
 
-def test_an_amyloid_negative_brain_is_brighter_in_white_matter_than_in_grey():
+def test_an_amyloid_negative_brain_is_brighter_in_white_matter_than_in_grey() -> None:
     heads = [procedural_body(seed, "amyloid-negative", 0, 160, 4.0, lesions=0) for seed in range(4)]
     white, grey = (
         np.mean([head.activity[named(head, name)].mean() for head in heads]) for name in ("white matter", "grey matter")
@@ -46,7 +46,7 @@ def test_an_amyloid_negative_brain_is_brighter_in_white_matter_than_in_grey():
     assert white > 1.2 * grey
 
 
-def test_the_nema_spheres_have_their_sizes_and_contrast():
+def test_the_nema_spheres_have_their_sizes_and_contrast() -> None:
     phantom = nema_iq(contrast=4.0, voxel_mm=1.0)
     for diameter in SPHERE_DIAMETERS_MM:
         sphere = named(phantom, f"sphere {diameter} mm")
@@ -80,16 +80,16 @@ def test_the_nema_spheres_have_their_sizes_and_contrast():
         ("right vitreous body", "csf"),
     ],
 )
-def test_a_labels_name_tells_its_organ(name, organ):
+def test_a_labels_name_tells_its_organ(name, organ) -> None:
     assert organ_of(name) == organ
 
 
-def test_attenuation_from_ct_numbers():
+def test_attenuation_from_ct_numbers() -> None:
     mu = mu_from_hounsfield(np.array([-1000.0, 0.0, 1000.0]))
     assert mu == pytest.approx([0.0, 0.0096, 0.0147], abs=2e-4)
 
 
-def test_the_torso_labels_come_to_life(shared_data):
+def test_the_torso_labels_come_to_life(shared_data) -> None:
     import SimpleITK as sitk
 
     folder = shared_data / "labels_torso_TotalSegmentator"
@@ -102,7 +102,7 @@ def test_the_torso_labels_come_to_life(shared_data):
     assert phantom.mu[named(phantom, "hip_left")].mean() > phantom.mu[named(phantom, "gluteus_maximus_left")].mean()
 
 
-def test_a_study_has_one_geometry_and_says_how_it_was_made():
+def test_a_study_has_one_geometry_and_says_how_it_was_made() -> None:
     study = simulate_study("shapes", 20, seed=1)
     images = (study.low_dose, study.reference, study.phantom, study.labels)
     assert len({(i.GetSize(), i.GetSpacing(), i.GetOrigin()) for i in images}) == 1
@@ -119,13 +119,13 @@ def test_a_study_has_one_geometry_and_says_how_it_was_made():
         ({"phantom": "shapes", "drf": 4, "tracer": "x"}, "no-tracer"),
     ],
 )
-def test_what_is_not_known_is_refused_with_what_is(arguments, code):
+def test_what_is_not_known_is_refused_with_what_is(arguments, code) -> None:
     with pytest.raises(PETDiffusionError) as caught:
         simulate_study(**arguments)
     assert caught.value.code == code
 
 
-def test_every_named_phantom_can_be_made():
+def test_every_named_phantom_can_be_made() -> None:
     for name in ("chest", "head", "nema-iq"):
         phantom = PHANTOMS[name](0, "fdg")
         assert phantom.activity.max() > 0

@@ -11,7 +11,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     contentsCollapsed = Signal(bool)
     clicked = Signal(bool)
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments) -> None:
         super().__init__(*[argument for argument in arguments if isinstance(argument, QtWidgets.QWidget)])
         self._collapsed = False
         self._header = QtWidgets.QToolButton(self)
@@ -22,11 +22,11 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         self.setContentsMargins(0, 26, 0, 0)
         self._updateArrow()
 
-    def resizeEvent(self, event):
+    def resizeEvent(self, event) -> None:
         self._header.setGeometry(0, 0, event.size().width(), 26)
         super().resizeEvent(event)
 
-    def childEvent(self, event):
+    def childEvent(self, event) -> None:
         child = event.child()
         if event.type() == QtCore.QEvent.ChildPolished and self.__dict__.get("_collapsed") and self._isContent(child):
             child.hide()
@@ -34,10 +34,10 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     def _isContent(self, child):
         return isinstance(child, QtWidgets.QWidget) and child is not self._header
 
-    def _updateArrow(self):
+    def _updateArrow(self) -> None:
         self._header.setArrowType(QtCore.Qt.RightArrow if self._collapsed else QtCore.Qt.DownArrow)
 
-    def _setCollapsed(self, collapsed):
+    def _setCollapsed(self, collapsed) -> None:
         self._collapsed = bool(collapsed)
         self._updateArrow()
         for child in self.children():
@@ -55,7 +55,7 @@ class ctkPathLineEdit(QtWidgets.QWidget):
 
     currentPathChanged = Signal(str)
 
-    def __init__(self, parent=None):
+    def __init__(self, parent=None) -> None:
         super().__init__(parent)
         self._edit, button = QtWidgets.QLineEdit(), QtWidgets.QToolButton()
         button.setText("...")

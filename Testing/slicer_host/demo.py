@@ -17,7 +17,7 @@ MODULE = Path(__file__).resolve().parents[2] / "PETDiffusion" / "PETDiffusion.py
 PANEL_WIDTH = 440
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--screenshots", type=Path, metavar="FOLDER", help="click through and leave pictures there")
     parser.add_argument("--dicom", type=Path, metavar="FOLDER", help="a DICOM PET series instead of a simulation")
@@ -68,13 +68,13 @@ def loadVolume(dicomFolder):
     return loadDicomSeries(dicomFolder, "PET") if dicomFolder else simulatedVolume()
 
 
-def clickThrough(window, panel, folder):
+def clickThrough(window, panel, folder) -> None:
     """Click Denoise and Compare, with pictures on the way; prints the longest gap between turns of the event loop."""
     from driving import Stalls, click, until
 
     column = window.findChild(qt.QScrollArea)  # the panel alone, while there is nothing beside it
 
-    def picture(name, widget):
+    def picture(name, widget) -> None:
         slicer.app.processEvents()
         widget.grab().save(str(folder / f"{name}.png"))
         print(folder / f"{name}.png")

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 
-def ensureDisplay():
+def ensureDisplay() -> None:
     """Choose before the first QApplication; an Xvfb that was started ends with this process."""
     if os.environ.get("DISPLAY") or os.environ.get("QT_QPA_PLATFORM"):
         return

@@ -17,7 +17,7 @@ WORTH_A_LOOK_S = 0.05  # a gap this long is looked into
 FRAMES_SHOWN = 4
 
 
-def until(condition, seconds=300.0):
+def until(condition, seconds=300.0) -> None:
     """Run the event loop until a condition holds; fails the test where it does not in time, on a slow machine too."""
     end = time.monotonic() + seconds
     while not condition():
@@ -26,7 +26,7 @@ def until(condition, seconds=300.0):
         time.sleep(0.005)
 
 
-def click(button):
+def click(button) -> None:
     """A real mouse click in the middle of a widget."""
     QtTest.QTest.mouseClick(button, QtCore.Qt.LeftButton)
 
@@ -39,7 +39,7 @@ def methodOption(panel, title):
     return next(widget.widget() for label, widget in rows if label.widget().text == f"{title}:")
 
 
-def turnWheel(widget, notches):
+def turnWheel(widget, notches) -> None:
     """Turn the mouse wheel in the middle of a widget."""
     at = QtCore.QPointF(widget.rect.center())
     no = (QtCore.Qt.NoButton, QtCore.Qt.NoModifier, QtCore.Qt.NoScrollPhase)
@@ -98,7 +98,7 @@ class Stalls:
         signal.signal(signal.SIGALRM, self._handler)
         gc.unfreeze()
 
-    def restart(self):
+    def restart(self) -> None:
         """Forget the gaps so far, with the one that lasts: the driver itself was busy."""
         self.gaps = []
         self._begin()
@@ -111,17 +111,17 @@ class Stalls:
         """The gap with the most processor time of the event loop's thread."""
         return max(self.gaps, key=lambda gap: gap.work)
 
-    def _begin(self):
+    def _begin(self) -> None:
         self._started, self._running = (fairTime(), time.thread_time()), ""
         signal.setitimer(signal.ITIMER_REAL, WORTH_A_LOOK_S)
 
-    def _tick(self, *_arguments):
+    def _tick(self, *_arguments) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         seconds, work = fairTime() - self._started[0], time.thread_time() - self._started[1]
         self.gaps.append(Gap(seconds, work, self._running))
         self._begin()
 
-    def _onAlarm(self, _signal, frame):
+    def _onAlarm(self, _signal, frame) -> None:
         innermost = traceback.extract_stack(frame, limit=FRAMES_SHOWN)
         self._running = " > ".join(f"{one.name} ({Path(one.filename).name}:{one.lineno})" for one in innermost)
 
@@ -133,6 +133,6 @@ class Gap(NamedTuple):
     work: float
     running: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         words = f"{self.seconds:.3f} s, {self.work:.3f} s of it own work"
         return f"{words}, in {self.running}" if self.running else words

@@ -10,10 +10,10 @@ import vtk
 class IOManager:
     """slicer.app.coreIOManager() for the node types that the tests load and save."""
 
-    def fileType(self, path):
+    def fileType(self, path) -> str:
         return "VolumeFile"
 
-    def loadNodes(self, fileType, properties, loadedNodes, messages=None):
+    def loadNodes(self, fileType, properties, loadedNodes, messages=None) -> bool:
         path = Path(properties["fileName"])
         node = readVolume(path, properties.get("name") or path.name.split(".")[0])
         if node is None:
@@ -21,7 +21,7 @@ class IOManager:
         loadedNodes.AddItem(node)
         return True
 
-    def fileWriterFileType(self, node):
+    def fileWriterFileType(self, node) -> str:
         return "VolumeFile"
 
     def saveNodes(self, fileType, properties, messages=None):
@@ -49,10 +49,10 @@ def readVolume(path, name):
 class DicomDatabase:
     """slicer.dicomDatabase: where the file of an instance lies."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._files = {}
 
-    def add(self, instanceUID, path):
+    def add(self, instanceUID, path) -> None:
         self._files[instanceUID] = str(path)
 
     def fileForInstance(self, instanceUID):
@@ -80,7 +80,7 @@ def loadDicomSeries(folder, name):
     return node
 
 
-def _placeUnderPatient(node, header):
+def _placeUnderPatient(node, header) -> None:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), str(header.PatientID))
     study = hierarchy.CreateStudyItem(patient, str(header.get("StudyDescription", "Study")))

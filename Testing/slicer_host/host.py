@@ -55,7 +55,7 @@ class ModuleManager(qt.QObject):
 class Module:
     """What slicer.modules.<name> is: a logic, or a scripted module's path, icon and help."""
 
-    def __init__(self, path=None, logic=None):
+    def __init__(self, path=None, logic=None) -> None:
         self.path, self._logic, self._widget = path, logic, None
 
     def logic(self):
@@ -73,7 +73,7 @@ class Application(qt.QObject):
 
     applicationName, majorVersion, minorVersion = "Slicer", 5, 13
 
-    def __init__(self, qtApplication, scene, testing):
+    def __init__(self, qtApplication, scene, testing) -> None:
         super().__init__()
         self._qt, self._testing, self._scene = qtApplication, testing, scene
         self._logic = slicer.vtkSlicerApplicationLogic()
@@ -93,7 +93,7 @@ class Application(qt.QObject):
         launcher.chmod(launcher.stat().st_mode | stat.S_IXUSR)
         return str(launcher.parent.parent)
 
-    def _addColorTables(self):
+    def _addColorTables(self) -> None:
         """The two colour files of Slicer's share folder that the module shows with, coarser than the real ones."""
         folder = Path(self.temporaryPath, "share", "ColorFiles")
         folder.mkdir(parents=True)
@@ -122,7 +122,7 @@ class Application(qt.QObject):
     def layoutManager(self):
         return self._layoutManager
 
-    def showViews(self, viewport):
+    def showViews(self, viewport) -> None:
         from layouts import LayoutManager
 
         self._layoutManager = LayoutManager(viewport)
@@ -130,10 +130,10 @@ class Application(qt.QObject):
     def testingEnabled(self):
         return self._testing
 
-    def setTesting(self, testing):
+    def setTesting(self, testing) -> None:
         self._testing = testing
 
-    def processEvents(self, *_):
+    def processEvents(self, *_) -> None:
         self._qt.processEvents()
 
     def topLevelWidgets(self):
@@ -142,10 +142,10 @@ class Application(qt.QObject):
     def userSettings(self):
         return qt.QSettings()
 
-    def setOverrideCursor(self, cursor):
+    def setOverrideCursor(self, cursor) -> None:
         self._qt.setOverrideCursor(cursor)
 
-    def restoreOverrideCursor(self):
+    def restoreOverrideCursor(self) -> None:
         self._qt.restoreOverrideCursor()
 
     def translate(self, context, text):
@@ -182,7 +182,7 @@ def start(testing=True):
     return slicer.app
 
 
-def _addLogics(scene, applicationLogic):
+def _addLogics(scene, applicationLogic) -> None:
     colors = slicer.vtkSlicerColorLogic()
     colors.SetMRMLApplicationLogic(applicationLogic)
     applicationLogic.SetModuleLogic("Colors", colors)

@@ -17,7 +17,7 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 class SliceWidget(QtWidgets.QWidget):
     """One slice view: a header with the view's label and the name of the volume it shows, and the slice."""
 
-    def __init__(self, name, label, color):
+    def __init__(self, name, label, color) -> None:
         super().__init__()
         self._name, self._label = name, label
         self._logic = slicer.app.applicationLogic().GetSliceLogicByLayoutName(name) or self._newLogic(name)
@@ -55,11 +55,11 @@ class SliceWidget(QtWidgets.QWidget):
     def mrmlSliceCompositeNode(self):
         return self._logic.GetSliceCompositeNode()
 
-    def resizeEvent(self, event):
+    def resizeEvent(self, event) -> None:
         super().resizeEvent(event)
         self._logic.ResizeSliceNode(self.width, self.height - self._header.sizeHint().height())
 
-    def wheelEvent(self, event):
+    def wheelEvent(self, event) -> None:
         logic, notches = self._logic, event.angleDelta().y() / 120
         logic.StartSliceOffsetInteraction()
         logic.SetSliceOffset(logic.GetSliceOffset() + notches * logic.GetLowestVolumeSliceSpacing()[2])
@@ -84,7 +84,7 @@ class SliceWidget(QtWidgets.QWidget):
 class LayoutManager(qt.QObject):
     """slicer.app.layoutManager(): shows the layout that the layout node holds, built of slice widgets."""
 
-    def __init__(self, viewport):
+    def __init__(self, viewport) -> None:
         super().__init__(viewport)
         self._viewport, self._sliceWidgets = viewport, {}
         viewport.setLayout(QtWidgets.QVBoxLayout())
@@ -104,7 +104,7 @@ class LayoutManager(qt.QObject):
     def layout(self):
         return self._logic.GetLayoutNode().GetViewArrangement()
 
-    def setLayout(self, layout):
+    def setLayout(self, layout) -> None:
         self._logic.GetLayoutNode().SetViewArrangement(layout)
         description = self._logic.GetLayoutNode().GetLayoutDescription(layout)
         if description != self._shown:
@@ -121,7 +121,7 @@ class LayoutManager(qt.QObject):
     def mrmlSliceLogics(self):
         return slicer.app.applicationLogic().GetSliceLogics()
 
-    def _build(self, root):
+    def _build(self, root) -> None:
         while self._viewport.layout().count():
             self._viewport.layout().takeAt(0).widget().deleteLater()
         self._sliceWidgets = {}

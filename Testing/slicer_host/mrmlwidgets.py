@@ -10,7 +10,7 @@ from PySide6.QtCore import Property, Signal
 def _setting(name, kind):
     """A Qt property kept in the widget's settings, after whose change the list is made anew."""
 
-    def write(self, value):
+    def write(self, value) -> None:
         self._settings[name] = value
         self._refresh()
 
@@ -20,11 +20,11 @@ def _setting(name, kind):
 class qMRMLWidget(QtWidgets.QWidget):
     mrmlSceneChanged = Signal(object)
 
-    def __init__(self, parent=None):
+    def __init__(self, parent=None) -> None:
         super().__init__(parent)
         self._scene = None
 
-    def setMRMLScene(self, scene):
+    def setMRMLScene(self, scene) -> None:
         if scene is not self._scene:
             self._scene = scene
             self.mrmlSceneChanged.emit(scene)
@@ -43,7 +43,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     currentNodeChanged = Signal(object)
     currentNodeIDChanged = Signal(str)
 
-    def __init__(self, parent=None):
+    def __init__(self, parent=None) -> None:
         super().__init__(parent)
         self._scene, self._node, self._observations, self._ids = None, None, [], []
         self._settings = {
@@ -77,7 +77,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     noneDisplay = _setting("noneDisplay", str)
     baseName = _setting("baseName", str)
 
-    def setMRMLScene(self, scene):
+    def setMRMLScene(self, scene) -> None:
         for observed, tag in self._observations:
             observed.RemoveObserver(tag)
         self._scene, self._observations = scene, []
@@ -91,7 +91,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def currentNode(self):
         return self._node
 
-    def setCurrentNode(self, node):
+    def setCurrentNode(self, node) -> None:
         if isinstance(node, str):
             node = self._scene.GetNodeByID(node)
         self._choose(node if node in self._nodes() else None)
@@ -107,7 +107,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return [node for node in nodes if self._accepts(node)]
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _onNode(self, _scene, _event, node):
+    def _onNode(self, _scene, _event, node) -> None:
         """A node came or went: the list is made anew where it is one of its kind, as Slicer's adds a row or not."""
         if self._accepts(node):
             self._refresh()
@@ -118,7 +118,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         exact = not self.showChildNodeTypes
         return any(node.GetClassName() == name if exact else node.IsA(name) for name in self.nodeTypes)
 
-    def _refresh(self):
+    def _refresh(self) -> None:
         nodes = self._nodes()
         items = [(self.noneDisplay, None)] if self.noneEnabled else []
         items += [(node.GetName(), node.GetID()) for node in nodes]
@@ -129,7 +129,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._comboBox.addItems([text for text, _ in items])
         self._choose(self._node if self._node in nodes else (None if self.noneEnabled or not nodes else nodes[0]))
 
-    def _choose(self, node):
+    def _choose(self, node) -> None:
         identifier = node.GetID() if node is not None else None
         if identifier is not None and identifier not in self._ids:
             self._node = node
@@ -141,7 +141,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self.currentNodeChanged.emit(node)
             self.currentNodeIDChanged.emit(identifier or "")
 
-    def _onActivated(self, index):
+    def _onActivated(self, index) -> None:
         identifier = self._ids[index]
         if identifier and identifier.startswith("+"):
             self.addNode(identifier[1:])
@@ -149,7 +149,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._choose(self._scene.GetNodeByID(identifier) if identifier else None)
 
 
-def install():
+def install() -> None:
     """Publish the widgets in the slicer namespace and to the .ui loader, with names for those only compared with."""
     widgets = {cls.__name__: cls for cls in (qMRMLWidget, qSlicerWidget, qMRMLNodeComboBox)}
     for name in ("qMRMLSliderWidget", "qMRMLSpinBox", "qMRMLRangeWidget", "qMRMLScreenShotDialog"):

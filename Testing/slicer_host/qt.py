@@ -27,7 +27,7 @@ class _Property:
 
     _types: dict[tuple[type, str], str] = {}
 
-    def __init__(self, name, original=None):
+    def __init__(self, name, original=None) -> None:
         self.name, self.original = name, original
 
     def __get__(self, instance, owner=None):
@@ -35,7 +35,7 @@ class _Property:
             return self if self.original is None else self.original
         return _property(instance, self.name)
 
-    def __set__(self, instance, value):
+    def __set__(self, instance, value) -> None:
         key = (type(instance), self.name)
         if key not in self._types:
             meta = _getattribute(instance, "metaObject")()
@@ -47,7 +47,7 @@ class _Property:
         _setProperty(instance, self.name, value)
 
 
-def _makePropertiesAttributes(cls):
+def _makePropertiesAttributes(cls) -> None:
     meta = cls.staticMetaObject
     for index in range(meta.propertyCount()):
         name = meta.property(index).name()
@@ -57,7 +57,7 @@ def _makePropertiesAttributes(cls):
             setattr(cls, name, _Property(name, getattr(cls, name, None)))
 
 
-def _strictSetattr(self, name, value):
+def _strictSetattr(self, name, value) -> None:
     for cls in type(self).__mro__:
         descriptor = cls.__dict__.get(name)
         if isinstance(descriptor, QtCore.Property):
@@ -104,7 +104,7 @@ def _connect(self, signal, *rest):
     return True
 
 
-def _disconnect(self, signal, *rest):
+def _disconnect(self, signal, *rest) -> bool:
     bound = _signal(self, signal)
     if bound is None:
         return False
@@ -120,7 +120,7 @@ def _getattributeWithPythonQt(self, name):  # Shiboken answers 'connect' itself,
     return method.__get__(self) if method else _getattribute(self, name)
 
 
-def _keepConstants():
+def _keepConstants() -> None:
     """Give None, True and False more references than any session takes.
 
     PySide6 6.12 is compiled for Pythons that never free them (3.12 on). In Python 3.11 each of its calls that returns
@@ -131,7 +131,7 @@ def _keepConstants():
             ctypes.c_ssize_t.from_address(id(constant)).value += 1 << 40
 
 
-def _publish():
+def _publish() -> None:
     """Patch PySide6 and fill this module with its names; what is defined below replaces some of them."""
     classes = set()
     for module in (QtCore, QtGui, QtWidgets, QtUiTools, QtNetwork):

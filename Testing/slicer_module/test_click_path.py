@@ -14,7 +14,7 @@ LONGEST_STALL_S = 0.2
 LONGEST_WAIT_S = 2.0  # with what a busy machine adds: a slow disk, memory that is short
 
 
-def test_denoise_a_small_volume_with_clicks(panel, volume):
+def test_denoise_a_small_volume_with_clicks(panel, volume) -> None:
     progress = []
     panel.ui.progressBar.connect("valueChanged(int)", progress.append)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
@@ -50,7 +50,7 @@ def pelvis(shared_data, tmp_path):
     return folder
 
 
-def test_the_whole_path_on_a_patient_from_dicom(panel, pelvis, record_property):
+def test_the_whole_path_on_a_patient_from_dicom(panel, pelvis, record_property) -> None:
     volume = loadDicomSeries(pelvis, "PT WB FDG")
     panel._parameterNode.inputVolume = volume
     until(lambda: "SUVbw" in panel.ui.unitLabel.text)

@@ -32,7 +32,7 @@ def offsets(orientation):
     return [view(orientation, column).sliceLogic().GetSliceOffset() for column in COLUMNS]
 
 
-def test_the_compare_button_opens_input_denoised_and_uncertainty(compared, module):
+def test_the_compare_button_opens_input_denoised_and_uncertainty(compared, module) -> None:
     assert slicer.app.layoutManager().layout == module.comparison.LAYOUT_ID
     expected = [compared.inputVolume, compared.denoisedVolume, compared.uncertaintyVolume]
     for orientation in ("Axial", "Coronal"):
@@ -41,7 +41,7 @@ def test_the_compare_button_opens_input_denoised_and_uncertainty(compared, modul
         assert {view(orientation, column).mrmlSliceNode().GetOrientation() for column in COLUMNS} == {orientation}
 
 
-def test_without_an_uncertainty_the_difference_is_compared(compared, panel):
+def test_without_an_uncertainty_the_difference_is_compared(compared, panel) -> None:
     compared.uncertaintyVolume, compared.differenceVolume = None, makeVolume("difference")
     click(panel.ui.compareButton)
     shown = view("Axial", 2).mrmlSliceCompositeNode().GetBackgroundVolumeID()
@@ -50,7 +50,7 @@ def test_without_an_uncertainty_the_difference_is_compared(compared, panel):
 
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("orientation", ["Axial", "Coronal"])
-def test_moving_through_one_view_moves_the_others_of_its_row(compared, orientation, column):
+def test_moving_through_one_view_moves_the_others_of_its_row(compared, orientation, column) -> None:
     other = "Coronal" if orientation == "Axial" else "Axial"
     red = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
     before, beforeOfOthers, beforeOfRed = offsets(orientation), offsets(other), red.GetSliceOffset()
@@ -64,7 +64,7 @@ def test_moving_through_one_view_moves_the_others_of_its_row(compared, orientati
     assert offsets(other) == beforeOfOthers and red.GetSliceOffset() == beforeOfRed
 
 
-def test_zooming_one_view_zooms_the_others_of_its_row(compared):
+def test_zooming_one_view_zooms_the_others_of_its_row(compared) -> None:
     logic = view("Axial", 0).sliceLogic()
     node = logic.GetSliceNode()
     logic.StartSliceNodeInteraction(node.FieldOfViewFlag)
@@ -75,7 +75,7 @@ def test_zooming_one_view_zooms_the_others_of_its_row(compared):
     assert fields == [pytest.approx(x / 2)] * len(COLUMNS)
 
 
-def test_the_views_draw_the_volumes(compared):
+def test_the_views_draw_the_volumes(compared) -> None:
     def brightness(column):
         picture = view("Axial", column).grab().toImage().scaled(1, 1)
         return picture.pixelColor(0, 0).value()

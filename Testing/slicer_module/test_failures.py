@@ -41,7 +41,7 @@ def panel(panel_over_fake_engine):
 def run_with(panel, volume, module, fake_engine):
     """Choose the volume and a fake engine of the given lines, and click Denoise."""
 
-    def run(lines):
+    def run(lines) -> None:
         module.settings.save(python=fake_engine(lines))
         panel._parameterNode.inputVolume = volume
         click(panel.ui.applyButton)
@@ -73,7 +73,7 @@ def sentence_at_the_end(panel):
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.95])
 @pytest.mark.parametrize("lines", [SLOW, DEAF], ids=["listens", "deaf"])
-def test_cancel_ends_the_engine_within_three_seconds(run_with, panel, pid_file, lines, fraction):
+def test_cancel_ends_the_engine_within_three_seconds(run_with, panel, pid_file, lines, fraction) -> None:
     run_with(lines.format(fraction=fraction))
     until(lambda: panel.ui.progressBar.value >= int(94 * fraction))
     until(lambda: panel.ui.applyButton.enabled)
@@ -86,7 +86,7 @@ def test_cancel_ends_the_engine_within_three_seconds(run_with, panel, pid_file, 
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1
 
 
-def test_an_engine_killed_from_outside_is_a_message(run_with, panel, pid_file):
+def test_an_engine_killed_from_outside_is_a_message(run_with, panel, pid_file) -> None:
     run_with(SLOW.format(fraction=0.3))
     until(lambda: panel.ui.progressBar.value >= 28)
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
@@ -94,7 +94,7 @@ def test_an_engine_killed_from_outside_is_a_message(run_with, panel, pid_file):
     assert not panel.ui.logButton.collapsed
 
 
-def test_an_engine_that_dies_says_its_last_words(run_with, panel):
+def test_an_engine_that_dies_says_its_last_words(run_with, panel) -> None:
     run_with("sys.exit('MemoryError: no more')")
     assert sentence_at_the_end(panel) == "The engine ended unexpectedly (exit code 1). MemoryError: no more"
 
@@ -103,17 +103,17 @@ def test_an_engine_that_dies_says_its_last_words(run_with, panel):
     "garbage",
     ['b\'\\xff\\xfe{"event"\\n{}\\n[1]\\n{"event": 7}\\nnull\\n\'', 'b\'{"event": "result", "outputs": 3}\\n\''],
 )
-def test_garbage_is_a_message(run_with, panel, garbage):
+def test_garbage_is_a_message(run_with, panel, garbage) -> None:
     run_with(f"sys.stdout.buffer.write({garbage})")
     assert sentence_at_the_end(panel) == "The engine ended without its results. See the log."
 
 
-def test_endless_garbage_is_ended(run_with, panel):
+def test_endless_garbage_is_ended(run_with, panel) -> None:
     run_with("while True: print('nonsense')")
     assert "The engine wrote text instead of its progress" in sentence_at_the_end(panel)
 
 
-def test_lines_cut_in_two_and_foreign_bytes_do_not_break_the_reader(module):
+def test_lines_cut_in_two_and_foreign_bytes_do_not_break_the_reader(module) -> None:
     from PETDiffusionSlicer.engine import MOST_LINE_BYTES, Lines, eventIn
 
     lines = Lines()
@@ -124,19 +124,19 @@ def test_lines_cut_in_two_and_foreign_bytes_do_not_break_the_reader(module):
     assert lines.rest() == ["last words"] and lines.rest() == []
 
 
-def test_the_engines_own_sentence_is_shown(run_with, panel):
+def test_the_engines_own_sentence_is_shown(run_with, panel) -> None:
     run_with("say(event='error', code='bad-weights', message='The weights are damaged.'); sys.exit(2)")
     assert sentence_at_the_end(panel) == "The weights are damaged."
 
 
-def test_a_python_that_is_not_there(panel, volume, module):
+def test_a_python_that_is_not_there(panel, volume, module) -> None:
     module.settings.save(python="/no/such/python")
     panel._parameterNode.inputVolume = volume
     click(panel.ui.applyButton)
     assert "could not be started: /no/such/python" in sentence_at_the_end(panel)
 
 
-def test_a_temporary_folder_that_cannot_be_written(panel, volume, application, monkeypatch):
+def test_a_temporary_folder_that_cannot_be_written(panel, volume, application, monkeypatch) -> None:
     panel._parameterNode.inputVolume = volume
     with monkeypatch.context() as patched:
         patched.setattr(application, "temporaryPath", "/proc/no-such-folder")
@@ -144,7 +144,7 @@ def test_a_temporary_folder_that_cannot_be_written(panel, volume, application, m
         assert "The temporary folder '/proc/no-such-folder' cannot be written." in sentence_at_the_end(panel)
 
 
-def test_the_volume_deleted_while_the_job_runs(run_with, panel, volume, pid_file):
+def test_the_volume_deleted_while_the_job_runs(run_with, panel, volume, pid_file) -> None:
     run_with(SLOW.format(fraction=0.2))
     until(lambda: panel.ui.progressBar.value >= 18)
     slicer.mrmlScene.RemoveNode(volume)
@@ -154,7 +154,7 @@ def test_the_volume_deleted_while_the_job_runs(run_with, panel, volume, pid_file
 
 
 @pytest.mark.parametrize("lines", [SLOW, DEAF], ids=["listens", "deaf"])
-def test_closing_the_scene_ends_the_job(run_with, panel, pid_file, lines):
+def test_closing_the_scene_ends_the_job(run_with, panel, pid_file, lines) -> None:
     run_with(lines.format(fraction=0.2))
     until(lambda: panel.ui.progressBar.value >= 18)
     slicer.mrmlScene.Clear(0)
@@ -164,7 +164,7 @@ def test_closing_the_scene_ends_the_job(run_with, panel, pid_file, lines):
     assert panel._parameterNode.inputVolume is None
 
 
-def test_reloading_the_module_ends_the_job(run_with, panel, pid_file):
+def test_reloading_the_module_ends_the_job(run_with, panel, pid_file) -> None:
     run_with(DEAF.format(fraction=0.2))
     until(lambda: panel.ui.progressBar.value >= 18)
     slicer.util.reloadScriptedModule("PETDiffusion")
@@ -172,7 +172,7 @@ def test_reloading_the_module_ends_the_job(run_with, panel, pid_file):
     slicer.modules.PETDiffusionWidget.cleanup()
 
 
-def test_quitting_ends_the_job(run_with, panel, pid_file, application):
+def test_quitting_ends_the_job(run_with, panel, pid_file, application) -> None:
     run_with(DEAF.format(fraction=0.2))
     until(lambda: panel.ui.progressBar.value >= 18)
     application.aboutToQuit.emit()
@@ -180,7 +180,7 @@ def test_quitting_ends_the_job(run_with, panel, pid_file, application):
     until(lambda: panel.logic.job is None)
 
 
-def test_the_second_click_of_a_double_click_does_not_cancel(run_with, panel, pid_file):
+def test_the_second_click_of_a_double_click_does_not_cancel(run_with, panel, pid_file) -> None:
     run_with(SLOW.format(fraction=0.2))
     click(panel.ui.applyButton)
     until(lambda: panel.ui.progressBar.value >= 18)
@@ -190,14 +190,14 @@ def test_the_second_click_of_a_double_click_does_not_cancel(run_with, panel, pid
     assert sentence_at_the_end(panel) == "Stopped. Nothing was changed."
 
 
-def test_a_volume_without_a_unit(panel, scene):
+def test_a_volume_without_a_unit(panel, scene) -> None:
     panel._parameterNode.inputVolume = makeVolume(coded=False)
     assert panel.ui.unitLabel.text == "The unit is not known. State below what the voxels are."
     click(panel.ui.applyButton)
     assert sentence_at_the_end(panel).startswith("The unit of this volume is not known.")
 
 
-def test_activity_without_weight_and_dose(panel, scene):
+def test_activity_without_weight_and_dose(panel, scene) -> None:
     panel._parameterNode.inputVolume = makeVolume(coded=False)
     panel._parameterNode.unit = "bqml"
     assert panel.ui.weightSpinBox.isVisible()
@@ -205,7 +205,7 @@ def test_activity_without_weight_and_dose(panel, scene):
     assert sentence_at_the_end(panel).startswith("For SUV from Bq/ml state the weight, the injected dose")
 
 
-def test_volumes_that_are_not_3d(panel, scene):
+def test_volumes_that_are_not_3d(panel, scene) -> None:
     sentences = {}
     for name, array in {"empty": None, "slice": np.ones((1, 8, 8)), "4D": np.ones((4, 8, 8, 5))}.items():
         className = "vtkMRMLVectorVolumeNode" if name == "4D" else "vtkMRMLScalarVolumeNode"
@@ -220,12 +220,12 @@ def test_volumes_that_are_not_3d(panel, scene):
     assert sentences["4D"] == "The volume '4D' has 5 values in every voxel. Choose one frame of it as a 3D volume."
 
 
-def test_nothing_chosen_disables_the_button_and_says_why(panel):
+def test_nothing_chosen_disables_the_button_and_says_why(panel) -> None:
     assert not panel.ui.applyButton.enabled
     assert panel.ui.applyButton.toolTip == "Choose a PET volume under Inputs."
 
 
-def test_torch_missing_is_a_sentence_and_no_traceback(panel, volume, module, monkeypatch):
+def test_torch_missing_is_a_sentence_and_no_traceback(panel, volume, module, monkeypatch) -> None:
     from PETDiffusionSlicer import packages
 
     module.settings.save(python="")
@@ -235,7 +235,7 @@ def test_torch_missing_is_a_sentence_and_no_traceback(panel, volume, module, mon
     assert sentence_at_the_end(panel).startswith("PyTorch is not installed. Install the PyTorch extension")
 
 
-def test_declining_to_install_torch_is_a_sentence(panel, volume, module, monkeypatch, tmp_path):
+def test_declining_to_install_torch_is_a_sentence(panel, volume, module, monkeypatch, tmp_path) -> None:
     from PETDiffusionSlicer import packages
 
     module.settings.save(python="")

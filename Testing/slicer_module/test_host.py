@@ -88,7 +88,7 @@ def answer(idiom):
 
 
 @pytest.mark.parametrize("idioms", [widget_idioms, process_idioms])
-def test_the_host_answers_as_pythonqt_does(application, idioms):
+def test_the_host_answers_as_pythonqt_does(application, idioms) -> None:
     import qt
 
     answers = {name: answer(idiom) for name, idiom in idioms(qt).items()}
@@ -96,7 +96,7 @@ def test_the_host_answers_as_pythonqt_does(application, idioms):
     assert answers == truth
 
 
-def test_files_that_the_ui_loader_does_not_know_are_errors(application, tmp_path):
+def test_files_that_the_ui_loader_does_not_know_are_errors(application, tmp_path) -> None:
     import slicer
 
     ui = '<ui version="4.0"><class>F</class><widget class="qMRMLNoSuchWidget" name="F"/></ui>'
@@ -105,7 +105,7 @@ def test_files_that_the_ui_loader_does_not_know_are_errors(application, tmp_path
         slicer.util.loadUI(str(tmp_path / "f.ui"))
 
 
-def test_every_widget_of_the_panel_that_is_chosen_from_has_a_tooltip(panel):
+def test_every_widget_of_the_panel_that_is_chosen_from_has_a_tooltip(panel) -> None:
     import qt
 
     inside = (qt.QComboBox, qt.QSpinBox, qt.QDoubleSpinBox, qt.QPushButton, qt.QCheckBox)
@@ -114,20 +114,20 @@ def test_every_widget_of_the_panel_that_is_chosen_from_has_a_tooltip(panel):
     assert [widget.objectName for widget in named if not widget.toolTip] == []
 
 
-def test_the_panel_follows_the_parameter_node(panel):
+def test_the_panel_follows_the_parameter_node(panel) -> None:
     panel._parameterNode.preset, panel._parameterNode.samples = "fast", 3
     assert panel.ui.presetSelector.currentText == "Fast" and panel.ui.samplesSpinBox.value == 3
 
 
-def test_the_interpreters_constants_outlast_any_number_of_qt_calls(application):
+def test_the_interpreters_constants_outlast_any_number_of_qt_calls(application) -> None:
     assert all(sys.getrefcount(constant) > 1 << 28 for constant in (None, True, False))
 
 
-def test_a_stall_of_the_event_loop_is_measured_and_says_what_ran(application):
+def test_a_stall_of_the_event_loop_is_measured_and_says_what_ran(application) -> None:
     import qt
     from driving import Stalls, until
 
-    def work():
+    def work() -> None:
         end = time.thread_time() + 0.15
         while time.thread_time() < end:
             pass

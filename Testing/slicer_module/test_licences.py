@@ -37,7 +37,7 @@ def answer(application):
     asked, timer = [], qt.QTimer()
 
     def make(button):
-        def look(*_arguments):
+        def look(*_arguments) -> None:
             box = qt.QApplication.activeModalWidget()
             if box:
                 asked.append(box.text)
@@ -53,11 +53,11 @@ def answer(application):
     application.setTesting(True)
 
 
-def clickInLoop(button):
+def clickInLoop(button) -> None:
     """A click from within an event loop, as in the application: a dialog deletes itself when it comes back to it."""
     loop = qt.QEventLoop()
 
-    def clickAndLeave():
+    def clickAndLeave() -> None:
         click(button)
         loop.quit()
 
@@ -65,7 +65,7 @@ def clickInLoop(button):
     loop.exec_()
 
 
-def test_a_licence_is_asked_for_with_its_link_and_nothing_runs_unless_it_is_accepted(panel, answer):
+def test_a_licence_is_asked_for_with_its_link_and_nothing_runs_unless_it_is_accepted(panel, answer) -> None:
     assert LICENCE["name"] in panel.ui.modelLabel.text and LICENCE["url"] in panel.ui.modelLabel.text
     asked = answer(qt.QMessageBox.No)
     clickInLoop(panel.ui.applyButton)
@@ -74,7 +74,7 @@ def test_a_licence_is_asked_for_with_its_link_and_nothing_runs_unless_it_is_acce
     assert panel.logic.job is None
 
 
-def test_an_accepted_licence_is_not_asked_for_again_until_the_weights_change(panel, answer, monkeypatch):
+def test_an_accepted_licence_is_not_asked_for_again_until_the_weights_change(panel, answer, monkeypatch) -> None:
     monkeypatch.setattr(slicer.util, "errorDisplay", lambda *_arguments, **_options: None)
     asked = answer(qt.QMessageBox.Yes)
     for _click in range(2):

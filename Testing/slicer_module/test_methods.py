@@ -65,7 +65,7 @@ def run(panel):
     return panel._parameterNode.denoisedVolume
 
 
-def test_the_3d_ddpm(panel, volume):
+def test_the_3d_ddpm(panel, volume) -> None:
     node = panel._parameterNode
     node.inputVolume, node.method = volume, "ddpm3d"
     assert node.model == "untrained-denoise-ddpm3d" and panel.ui.presetSelector.currentText == "Balanced"
@@ -77,7 +77,7 @@ def test_the_3d_ddpm(panel, volume):
     assert slicer.util.arrayFromVolume(node.uncertaintyVolume).max() > 0 and node.table.GetNumberOfRows() == 1
 
 
-def test_reconstruction_with_a_prior_warns_where_the_prior_does_not_fit(panel, sinogram):
+def test_reconstruction_with_a_prior_warns_where_the_prior_does_not_fit(panel, sinogram) -> None:
     node = panel._parameterNode
     node.method, node.sinogramPath = "ddip", str(sinogram)
     assert panel.ui.uncertaintyCheckBox.isVisible()
@@ -93,7 +93,7 @@ def test_reconstruction_with_a_prior_warns_where_the_prior_does_not_fit(panel, s
     assert panel.ui.compareButton.enabled
 
 
-def test_restoring_the_sinogram_before_it_is_reconstructed(panel, sinogram):
+def test_restoring_the_sinogram_before_it_is_reconstructed(panel, sinogram) -> None:
     node = panel._parameterNode
     node.method, node.sinogramPath = "red", str(sinogram)
     assert "restore-sinogram" not in [method["id"] for method in panel.offers.methods]  # it makes no volume
@@ -103,7 +103,7 @@ def test_restoring_the_sinogram_before_it_is_reconstructed(panel, sinogram):
     assert run(panel).GetName() == "block RED" and node.uncertaintyVolume.GetName() == "block uncertainty"
 
 
-def test_a_method_without_a_model_says_so(panel, volume, module, tmp_path):
+def test_a_method_without_a_model_says_so(panel, volume, module, tmp_path) -> None:
     module.settings.save(modelsFolder=str(tmp_path))
     panel.offers.info = None
     panel.offers.ask()

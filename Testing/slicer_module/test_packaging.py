@@ -31,7 +31,7 @@ def files_under(root, folder, *patterns):
     return {str(path.relative_to(root)) for path in found if path.is_file() and "__pycache__" not in path.parts}
 
 
-def test_every_file_of_the_module_the_engine_and_the_resources_is_packaged(installed):
+def test_every_file_of_the_module_the_engine_and_the_resources_is_packaged(installed) -> None:
     module = files_under(REPOSITORY / "PETDiffusion", ".", "*.py")
     engine = files_under(REPOSITORY, "PETDiffusionLib", "*.py")
     resources = files_under(REPOSITORY, "Resources", "*.png", "*.ui", "*.txt", "*.json", "*.safetensors")
@@ -40,7 +40,7 @@ def test_every_file_of_the_module_the_engine_and_the_resources_is_packaged(insta
 
 
 @pytest.mark.parametrize("layout", ["installed", "source"])
-def test_the_module_loads_and_its_engine_answers(layout, request, tmp_path):
+def test_the_module_loads_and_its_engine_answers(layout, request, tmp_path) -> None:
     folder = request.getfixturevalue("installed") if layout == "installed" else REPOSITORY / "PETDiffusion"
     script = tmp_path / "load.py"
     script.write_text(
@@ -57,13 +57,13 @@ def test_the_module_loads_and_its_engine_answers(layout, request, tmp_path):
     assert Path(path.strip()).is_relative_to(folder if layout == "installed" else REPOSITORY)
 
 
-def test_the_extensions_index_entry():
+def test_the_extensions_index_entry() -> None:
     entry = json.loads((REPOSITORY / "PETDiffusion.json").read_text())
     assert entry["category"] == "Nuclear Medicine" and entry["build_dependencies"] == ["PyTorch"]
     assert entry["scm_url"].endswith(".git") and entry["$schema"].endswith(".json#")
 
 
-def test_icon_and_screenshots_of_the_description_are_in_the_tree():
+def test_icon_and_screenshots_of_the_description_are_in_the_tree() -> None:
     description = (REPOSITORY / "CMakeLists.txt").read_text()
     addresses = [word.strip('"()') for word in description.split() if "raw.githubusercontent.com" in word]
     assert len(addresses) >= 2
@@ -71,7 +71,7 @@ def test_icon_and_screenshots_of_the_description_are_in_the_tree():
         assert (REPOSITORY / address.split("/main/", 1)[1]).is_file(), address
 
 
-def test_requirements_can_be_read_and_leave_torch_to_its_extension(module):
+def test_requirements_can_be_read_and_leave_torch_to_its_extension(module) -> None:
     import slicer.packaging
     from PETDiffusionSlicer.places import resource
 
@@ -79,7 +79,7 @@ def test_requirements_can_be_read_and_leave_torch_to_its_extension(module):
     assert names == {"scikit-image", "safetensors", "tqdm"}
 
 
-def test_nothing_that_slicer_does_not_bundle_is_imported_with_the_module():
+def test_nothing_that_slicer_does_not_bundle_is_imported_with_the_module() -> None:
     heavy = {"torch", "skimage", "safetensors", "tqdm", "SimpleITK", "PETDiffusionLib"}
     for path in (REPOSITORY / "PETDiffusion").rglob("*.py"):
         lines = [line.split() for line in path.read_text().splitlines() if line.startswith(("import ", "from "))]

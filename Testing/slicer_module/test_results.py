@@ -26,7 +26,7 @@ def columns(table):
     return {table.GetColumnName(i): i for i in range(table.GetNumberOfColumns())}
 
 
-def test_the_results_of_a_job(module, volume, segmentation):
+def test_the_results_of_a_job(module, volume, segmentation) -> None:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
     hierarchy.CreateItem(study, volume)
@@ -63,14 +63,14 @@ def test_the_results_of_a_job(module, volume, segmentation):
     assert manifest["job"]["method"] == "denoise"
 
 
-def test_bqml_with_stated_facts_becomes_suv(module, scene):
+def test_bqml_with_stated_facts_becomes_suv(module, scene) -> None:
     from PETDiffusionSlicer.units import statedFactor
 
     assert statedFactor("bqml", 70.0, 350.0, 0.0) == pytest.approx(70e3 / 350e6)
     assert statedFactor("bqml", 70.0, 350.0, 6586.2 / 60) == pytest.approx(2 * 70e3 / 350e6)
 
 
-def test_a_handle_with_progress_callback_and_cancel(module, volume, fake_engine):
+def test_a_handle_with_progress_callback_and_cancel(module, volume, fake_engine) -> None:
     module.settings.save(python=fake_engine("say(event='progress', stage='Denoising', fraction=0.5); sys.stdin.read()"))
     logic, stages, ended = module.PETDiffusionLogic(), [], []
     options = {"onProgress": lambda job: stages.append(job.stage), "onFinished": ended.append}
@@ -84,12 +84,12 @@ def test_a_handle_with_progress_callback_and_cancel(module, volume, fake_engine)
     assert ended == [job] and "Denoising" in stages and logic.job is None
 
 
-def test_an_unknown_option_is_named(module, volume):
+def test_an_unknown_option_is_named(module, volume) -> None:
     with pytest.raises(TypeError, match="presset"):
         module.PETDiffusionLogic().denoise(volume, presset="fast")
 
 
-def test_the_console_lists_what_the_panel_lists(panel):
+def test_the_console_lists_what_the_panel_lists(panel) -> None:
     methods = panel.logic.methods()
     titles = [panel.ui.methodSelector.itemText(i) for i in range(panel.ui.methodSelector.count)]
     assert titles == [method["title"] for method in methods]
@@ -98,7 +98,7 @@ def test_the_console_lists_what_the_panel_lists(panel):
     assert panel._parameterNode.preset == methods[0]["default_preset"]
 
 
-def test_the_batch_example_over_three_volumes(module, scene, tmp_path, repository_example, monkeypatch):
+def test_the_batch_example_over_three_volumes(module, scene, tmp_path, repository_example, monkeypatch) -> None:
     for name in ("one", "two", "three"):
         slicer.util.saveNode(makeVolume(name), str(tmp_path / "studies" / f"{name}.nrrd"))
     slicer.mrmlScene.Clear(0)
@@ -107,7 +107,7 @@ def test_the_batch_example_over_three_volumes(module, scene, tmp_path, repositor
     assert sorted(os.listdir(tmp_path / "denoised")) == ["one.nrrd", "three.nrrd", "two.nrrd"]
 
 
-def test_the_choices_survive_saving_and_loading_the_scene(panel, volume, tmp_path):
+def test_the_choices_survive_saving_and_loading_the_scene(panel, volume, tmp_path) -> None:
     panel._parameterNode.inputVolume = volume
     panel._parameterNode.samples, panel._parameterNode.preset = 7, "best"
     panel.ui.differenceCheckBox.checked = True
@@ -125,5 +125,5 @@ def test_the_choices_survive_saving_and_loading_the_scene(panel, volume, tmp_pat
     assert panel.ui.differenceCheckBox.checked
 
 
-def test_the_modules_own_test(module, scene):
+def test_the_modules_own_test(module, scene) -> None:
     slicer.selfTests["PETDiffusion"](msec=0)

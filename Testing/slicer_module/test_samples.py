@@ -38,7 +38,7 @@ def sample(words):
     return next(source for source in sources if words in source.sampleName)
 
 
-def test_the_samples_are_registered_with_picture_and_licence(module):
+def test_the_samples_are_registered_with_picture_and_licence(module) -> None:
     import qt
 
     assert "CC BY 3.0" in sample("sarcoma").sampleName
@@ -47,7 +47,7 @@ def test_the_samples_are_registered_with_picture_and_licence(module):
         assert not qt.QPixmap(sample(words).thumbnailFileName).isNull()
 
 
-def test_the_public_patient_is_downloaded_once_and_is_in_suv(scene, server):
+def test_the_public_patient_is_downloaded_once_and_is_in_suv(scene, server) -> None:
     [volume] = sample("sarcoma").customDownloader(sample("sarcoma"))
     assert volume.GetName() == "SarcomaFdgPET" and volume.GetVoxelValueUnits().GetCodeValue() == "{SUVbw}g/ml"
     assert volume.GetDisplayNode().GetWindowLevelMax() == 6.0
@@ -57,7 +57,7 @@ def test_the_public_patient_is_downloaded_once_and_is_in_suv(scene, server):
 
 
 @pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.write_bytes(b"another file")])
-def test_a_sample_that_is_not_there_or_not_the_same_is_refused(module, scene, server, change):
+def test_a_sample_that_is_not_there_or_not_the_same_is_refused(module, scene, server, change) -> None:
     change(server / "PET_image.nii.gz")
     with pytest.raises(module.EngineError, match="could not be downloaded from http"):
         sample("sarcoma").customDownloader(sample("sarcoma"))

@@ -23,7 +23,7 @@ def run(panel):
     return panel._parameterNode.denoisedVolume
 
 
-def test_loading_a_sinogram_chooses_a_method_for_it(loaded):
+def test_loading_a_sinogram_chooses_a_method_for_it(loaded) -> None:
     assert loaded.ui.sinogramLabel.text == "block.hs" and loaded.ui.methodSelector.currentText == "OSEM"
     assert loaded.ui.applyButton.text == "Reconstruct" and loaded.ui.applyButton.enabled
     assert not loaded.ui.inputSelector.enabled
@@ -31,7 +31,7 @@ def test_loading_a_sinogram_chooses_a_method_for_it(loaded):
     assert not any(widget.isVisible() for widget in hidden)
 
 
-def test_a_method_that_takes_a_sinogram_asks_for_one(panel):
+def test_a_method_that_takes_a_sinogram_asks_for_one(panel) -> None:
     panel._parameterNode.method = "osem"
     assert not panel.ui.applyButton.enabled and panel.ui.applyButton.toolTip == "Load a sinogram under Inputs."
 
@@ -42,7 +42,7 @@ def shownVolumes():
     return [widget and widget.mrmlSliceCompositeNode().GetBackgroundVolumeID() for widget in widgets]
 
 
-def test_reconstructing_with_clicks(loaded):
+def test_reconstructing_with_clicks(loaded) -> None:
     loaded.ui.optionsButton.collapsed = False
     iterations = methodOption(loaded, "Iterations")
     iterations.selectAll()
@@ -63,7 +63,7 @@ def test_reconstructing_with_clicks(loaded):
     until(lambda: shownVolumes() == [osem.GetID(), fbp.GetID()])
 
 
-def test_every_method_keeps_its_own_options_and_only_what_differs_from_their_defaults(loaded):
+def test_every_method_keeps_its_own_options_and_only_what_differs_from_their_defaults(loaded) -> None:
     node = loaded._parameterNode
     methodOption(loaded, "Subsets").value = 6
     methodOption(loaded, "Voxel (mm)").value = 8.0
@@ -82,7 +82,7 @@ def test_every_method_keeps_its_own_options_and_only_what_differs_from_their_def
     assert "subsets" not in json.loads(node.options)["osem"]
 
 
-def test_from_the_console(module, scene, sinogram):
+def test_from_the_console(module, scene, sinogram) -> None:
     nodes = module.PETDiffusionLogic().reconstruct(sinogram, method="osem", options={"iterations": 1, "voxel_mm": 8.0})
     assert nodes.denoised.GetSpacing()[0] == pytest.approx(8.0) and nodes.table is None
     with pytest.raises(module.EngineError, match='osem has no option "beta"'):

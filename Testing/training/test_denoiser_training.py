@@ -49,18 +49,18 @@ def arguments(data, out, steps):
     )
 
 
-def test_it_learns(data, tmp_path):
+def test_it_learns(data, tmp_path) -> None:
     loop = training.train(arguments(data, tmp_path / "run", 24))
     curve = [json.loads(line) for line in (tmp_path / "run" / "curve.jsonl").read_text().splitlines()]
     assert loop.step == 24
     assert curve[-1]["gain"] > curve[0]["gain"] + 0.5  # dB on crops that are not trained on
 
 
-def test_a_stopped_training_goes_on_along_the_same_curve(data, tmp_path, monkeypatch):
+def test_a_stopped_training_goes_on_along_the_same_curve(data, tmp_path, monkeypatch) -> None:
     whole = training.train(arguments(data, tmp_path / "whole", 8))
     original = TrainingLoop.save
 
-    def stop_at_four(self):
+    def stop_at_four(self) -> None:
         original(self)
         if self.step == 4:
             raise KeyboardInterrupt
@@ -74,7 +74,7 @@ def test_a_stopped_training_goes_on_along_the_same_curve(data, tmp_path, monkeyp
         assert torch.allclose(left, right, atol=1e-6)
 
 
-def test_the_end_is_a_model_with_a_card(data, tmp_path):
+def test_the_end_is_a_model_with_a_card(data, tmp_path) -> None:
     training.train(arguments(data, tmp_path / "run", 2))
     card = ModelCard.load(next((tmp_path / "run" / "model").glob("*.json")))
     assert card.training["steps"] == 2
@@ -82,7 +82,7 @@ def test_the_end_is_a_model_with_a_card(data, tmp_path):
     assert set(load_weights(card)) == set(training.ResidualUNet3D().state_dict())
 
 
-def test_a_case_is_the_same_from_its_seed_and_survives_its_file(tmp_path):
+def test_a_case_is_the_same_from_its_seed_and_survives_its_file(tmp_path) -> None:
     case = make_case(123, length_mm=30)
     again = make_case(123, length_mm=30)
     assert np.array_equal(case.low_dose[0], again.low_dose[0])
@@ -92,7 +92,7 @@ def test_a_case_is_the_same_from_its_seed_and_survives_its_file(tmp_path):
     assert loaded.voxel_size_mm == case.voxel_size_mm
 
 
-def test_crops_pair_the_same_place(data):
+def test_crops_pair_the_same_place(data) -> None:
     source = CropSource(sorted(data.glob("*.npz")), (16, 16, 16), 1.65)
     crops = source.batch(4, np.random.default_rng(0)).pair
     assert crops.shape == (4, 2, 16, 16, 16)
@@ -119,7 +119,7 @@ def test_some_doses_stay_as_simulated_and_some_are_filtered() -> None:
     assert filters[filters > 0].min() >= 2 and filters.max() <= 8
 
 
-def test_a_training_can_start_from_a_model(data, tmp_path):
+def test_a_training_can_start_from_a_model(data, tmp_path) -> None:
     first = training.train(arguments(data, tmp_path / "first", 2))
     options = arguments(data, tmp_path / "second", 0)
     options.start = str(next((tmp_path / "first" / "model").glob("*.json")))
@@ -128,7 +128,7 @@ def test_a_training_can_start_from_a_model(data, tmp_path):
         assert torch.allclose(left, right, atol=1e-3)
 
 
-def test_cases_made_by_two_processes_are_those_of_one(tmp_path):
+def test_cases_made_by_two_processes_are_those_of_one(tmp_path) -> None:
     seeds = range(20_002, 20_003)  # one that is quick to make
     for folder, workers in (("one", 1), ("two", 2)):
         ensure_cases(tmp_path / folder, seeds, workers)

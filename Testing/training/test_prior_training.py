@@ -58,7 +58,7 @@ def arguments(data, out, steps):
     )
 
 
-def test_the_error_falls_and_the_anatomy_helps(data, tmp_path):
+def test_the_error_falls_and_the_anatomy_helps(data, tmp_path) -> None:
     training.train(arguments(data, tmp_path / "run", 30))
     curve = [json.loads(line) for line in (tmp_path / "run" / "curve.jsonl").read_text().splitlines()]
     first, last = (np.mean([row["loss"] for row in rows]) for rows in (curve[:2], curve[-2:]))
@@ -66,7 +66,7 @@ def test_the_error_falls_and_the_anatomy_helps(data, tmp_path):
     assert curve[-1]["rmse_1_anatomy"] < curve[-1]["rmse_1"]
 
 
-def test_the_end_is_a_model_with_a_card(data, tmp_path):
+def test_the_end_is_a_model_with_a_card(data, tmp_path) -> None:
     training.train(arguments(data, tmp_path / "run", 2))
     card = ModelCard.load(tmp_path / "run" / "model" / "petdiffusion-prior.json")
     assert card.task == "prior"
@@ -75,14 +75,14 @@ def test_the_end_is_a_model_with_a_card(data, tmp_path):
     network.load_state_dict(load_weights(card))
 
 
-def test_half_of_the_crops_come_without_their_anatomy(data):
+def test_half_of_the_crops_come_without_their_anatomy(data) -> None:
     source = training.CropSource(sorted(data.glob("*.npz")), (16, 16, 16), torch.device("cpu"))
     crops = source.batch(60, np.random.default_rng(0))
     with_anatomy = (crops.anatomy.amax((1, 2, 3, 4)) > 0).float().mean()
     assert 0.25 < float(with_anatomy) < 0.75
 
 
-def test_a_case_is_the_same_from_its_seed_has_a_mean_of_one_and_survives_its_file(tmp_path):
+def test_a_case_is_the_same_from_its_seed_has_a_mean_of_one_and_survives_its_file(tmp_path) -> None:
     paths = ensure_prior_cases(tmp_path, range(7, 8))
     case, again = load_prior_case(paths[0]), make_prior_case(7)
     assert case.activity == pytest.approx(again.activity, rel=2e-3, abs=1e-3)
@@ -92,7 +92,7 @@ def test_a_case_is_the_same_from_its_seed_has_a_mean_of_one_and_survives_its_fil
     assert case.voxel_size_mm == pytest.approx(again.voxel_size_mm)
 
 
-def test_the_anatomy_shows_labels_and_not_what_is_inside_them():
+def test_the_anatomy_shows_labels_and_not_what_is_inside_them() -> None:
     labels = np.zeros((10, 20, 20), int)
     labels[:, 3:17, 3:10], labels[:, 3:17, 10:17] = 1, 2
     image = anatomical_image(labels, (2.0, 2.0, 2.0), np.random.default_rng(0), {1: 0.2, 2: 0.8})

@@ -64,7 +64,7 @@ def loss_on_one_batch(network, data, losses):
         return sum(float(losses(network, pair, torch.Generator().manual_seed(1))["loss"]) for pair in pairs)
 
 
-def test_both_stages_lower_their_losses_and_end_in_one_model(data, tmp_path):
+def test_both_stages_lower_their_losses_and_end_in_one_model(data, tmp_path) -> None:
     torch.manual_seed(0)
     untrained = RedUNet(4).eval()
     ren = red.train(red_arguments(data, tmp_path / "run", "ren", 10)).network
@@ -77,11 +77,11 @@ def test_both_stages_lower_their_losses_and_end_in_one_model(data, tmp_path):
     assert kept_ren.final_conv[1].weight.shape == kept_dcn.final_conv[1].weight.shape == (1, 4, 1, 1)
 
 
-def test_a_stopped_stage_goes_on_along_the_same_curve(data, tmp_path, monkeypatch):
+def test_a_stopped_stage_goes_on_along_the_same_curve(data, tmp_path, monkeypatch) -> None:
     whole = red.train(red_arguments(data, tmp_path / "whole", "ren", 4))
     original = TrainingLoop.save
 
-    def stop_at_two(self):
+    def stop_at_two(self) -> None:
         original(self)
         if self.step == 2:
             raise KeyboardInterrupt
@@ -95,12 +95,12 @@ def test_a_stopped_stage_goes_on_along_the_same_curve(data, tmp_path, monkeypatc
         assert torch.allclose(left, right, atol=1e-5)
 
 
-def test_the_second_stage_needs_the_first(data, tmp_path):
+def test_the_second_stage_needs_the_first(data, tmp_path) -> None:
     with pytest.raises(PETDiffusionError, match="train --stage ren"):
         red.train(red_arguments(data, tmp_path / "run", "dcn", 2))
 
 
-def test_red_trains_on_pairs_of_files(data, tmp_path):
+def test_red_trains_on_pairs_of_files(data, tmp_path) -> None:
     sinograms = np.random.default_rng(0).poisson(5, (2, 16, 20)).astype(np.float32)
     np.savez(tmp_path / "pair.npz", sino_image=sinograms)
     (tmp_path / "pairs.csv").write_text("low_dose,full_dose\npair.npz,pair.npz\n")
@@ -108,7 +108,7 @@ def test_red_trains_on_pairs_of_files(data, tmp_path):
     assert loop.step == 2
 
 
-def test_the_count_bridge_learns_and_ends_in_a_model(data, tmp_path):
+def test_the_count_bridge_learns_and_ends_in_a_model(data, tmp_path) -> None:
     counts.train(count_arguments(data, tmp_path / "run", 16))
     rows = [json.loads(line) for line in (tmp_path / "run" / "curve.jsonl").read_text().splitlines()]
     assert rows[-1]["gain"] > rows[0]["gain"]
@@ -117,7 +117,7 @@ def test_the_count_bridge_learns_and_ends_in_a_model(data, tmp_path):
     assert "--seed 0" in card.training["command"]
 
 
-def test_a_batch_is_the_same_from_its_seed_and_its_counts_are_poisson(data):
+def test_a_batch_is_the_same_from_its_seed_and_its_counts_are_poisson(data) -> None:
     source = SinogramSource(sorted(data.glob("*.npz")), 2, 8, torch.device("cpu"))
     batch, again = source.batch(5), source.batch(5)
     assert torch.equal(batch.sinogram.prompts, again.sinogram.prompts)
@@ -127,7 +127,7 @@ def test_a_batch_is_the_same_from_its_seed_and_its_counts_are_poisson(data):
     assert float(trues.min()) >= -1e-4
 
 
-def test_errors_that_no_image_could_have_made_cost_little(data):
+def test_errors_that_no_image_could_have_made_cost_little(data) -> None:
     batch = SinogramSource(sorted(data.glob("*.npz")), 1, 8, torch.device("cpu")).batch(3)
     spot = torch.zeros(batch.projector.image_shape)
     spot[:, 10:13, 13:16] = 1
@@ -136,7 +136,7 @@ def test_errors_that_no_image_could_have_made_cost_little(data):
     assert image_errors(batch, alternating) < 0.2 * image_errors(batch, consistent)
 
 
-def test_a_case_is_the_same_from_its_seed_and_survives_its_file(tmp_path):
+def test_a_case_is_the_same_from_its_seed_and_survives_its_file(tmp_path) -> None:
     case = make_case(123, length_mm=10)
     again = make_case(123, length_mm=10)
     assert np.array_equal(case.activity, again.activity)
@@ -146,7 +146,7 @@ def test_a_case_is_the_same_from_its_seed_and_survives_its_file(tmp_path):
     assert (loaded.voxel_mm, loaded.plane_mm) == (case.voxel_mm, case.plane_mm)
 
 
-def test_ssim_is_one_for_equal_images_and_agrees_with_scikit_image():
+def test_ssim_is_one_for_equal_images_and_agrees_with_scikit_image() -> None:
     from skimage.metrics import structural_similarity
 
     rng = np.random.default_rng(0)

@@ -26,7 +26,7 @@ def pet_like(shape, spacing_mm, seed=0):
 
 @given(st.tuples(SPACINGS, SPACINGS, SPACINGS))
 @settings(max_examples=15, deadline=None)
-def test_there_and_back_gives_the_input(spacing_mm):
+def test_there_and_back_gives_the_input(spacing_mm) -> None:
     volume = pet_like((20, 24, 22), spacing_mm)
     pair = isotropic_grid(volume.shape, spacing_mm, 1.65)
     back = pair.to_input(pair.to_model(volume))
@@ -36,7 +36,7 @@ def test_there_and_back_gives_the_input(spacing_mm):
 
 @given(st.tuples(SPACINGS, SPACINGS, SPACINGS))
 @settings(max_examples=15, deadline=None)
-def test_activity_is_kept(spacing_mm):
+def test_activity_is_kept(spacing_mm) -> None:
     volume = np.pad(pet_like((16, 18, 17), spacing_mm), 6)
     pair = isotropic_grid(volume.shape, spacing_mm, 1.65)
     model = pair.to_model(volume)
@@ -44,29 +44,29 @@ def test_activity_is_kept(spacing_mm):
     assert model.sum() * np.prod(pair.model_spacing_mm) == pytest.approx(before, rel=5e-3)
 
 
-def test_a_volume_already_on_the_models_voxels_is_not_touched():
+def test_a_volume_already_on_the_models_voxels_is_not_touched() -> None:
     volume = pet_like((8, 9, 10), (1.65, 1.65, 1.65))
     pair = isotropic_grid(volume.shape, (1.65, 1.65, 1.65), 1.65)
     assert pair.to_model(volume) is volume
 
 
-def test_a_straight_line_stays_straight_between_the_centres():
+def test_a_straight_line_stays_straight_between_the_centres() -> None:
     matrix = spline_matrix(12, np.linspace(3, 8, 31))
     assert matrix @ np.arange(12.0) == pytest.approx(np.linspace(3, 8, 31), abs=0.02)
 
 
-def test_rows_sum_to_one_so_a_constant_stays_constant():
+def test_rows_sum_to_one_so_a_constant_stays_constant() -> None:
     for make in (centre_matrix, average_matrix):
         assert make(30, 1.0, 11, 2.6).sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def test_larger_voxels_hold_the_mean_and_do_not_alias():
+def test_larger_voxels_hold_the_mean_and_do_not_alias() -> None:
     checks = np.indices((24, 24, 24)).sum(axis=0) % 2 * 1.0
     coarse = downsampled(checks, (1, 1, 1), (8, 8, 8), (3, 3, 3))
     assert np.abs(coarse[2:-2, 2:-2, 2:-2] - 0.5).max() < 0.05
 
 
-def test_another_shape_than_the_pairs_is_refused():
+def test_another_shape_than_the_pairs_is_refused() -> None:
     pair = isotropic_grid((8, 8, 8), (2, 2, 2), 1.65)
     with pytest.raises(ValueError, match=r"expected an array of shape \(8, 8, 8\), found \(8, 8, 9\)"):
         pair.to_model(np.zeros((8, 8, 9), np.float32))

@@ -18,7 +18,7 @@ __all__ = [
 class ScriptedLoadableModule:
     """Title, category and help of the module; registers its self-test."""
 
-    def __init__(self, parent):
+    def __init__(self, parent) -> None:
         self.parent = parent
         self.moduleName = type(self).__name__
         if not hasattr(slicer, "selfTests"):
@@ -28,7 +28,7 @@ class ScriptedLoadableModule:
     def resourcePath(self, filename):
         return os.path.join(os.path.dirname(self.parent.path), "Resources", filename)
 
-    def runTest(self, msec=100, **kwargs):
+    def runTest(self, msec=100, **kwargs) -> None:
         test = getattr(sys.modules[type(self).__module__], self.moduleName + "Test")()
         test.messageDelay = msec
         test.runTest(**kwargs)
@@ -37,7 +37,7 @@ class ScriptedLoadableModule:
 class ScriptedLoadableModuleWidget:
     """The panel of the module, built in setup() into the layout of its parent widget."""
 
-    def __init__(self, parent=None):
+    def __init__(self, parent=None) -> None:
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
         if parent is None:
@@ -47,16 +47,16 @@ class ScriptedLoadableModuleWidget:
         self.parent, self.layout = parent, parent.layout()
         slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
-    def setup(self):
+    def setup(self) -> None:
         pass
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         pass
 
     def resourcePath(self, filename):
         return os.path.join(os.path.dirname(slicer.util.modulePath(self.moduleName)), "Resources", filename)
 
-    def _onModuleAboutToBeUnloaded(self, moduleName):
+    def _onModuleAboutToBeUnloaded(self, moduleName) -> None:
         if moduleName == self.moduleName:
             self.cleanup()
             slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
@@ -65,7 +65,7 @@ class ScriptedLoadableModuleWidget:
 class ScriptedLoadableModuleLogic:
     """What the module does, without a widget; owns the singleton parameter node."""
 
-    def __init__(self, parent=None):
+    def __init__(self, parent=None) -> None:
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Logic")
 
@@ -84,8 +84,8 @@ class ScriptedLoadableModuleLogic:
 class ScriptedLoadableModuleTest(unittest.TestCase):
     """The self-test of the module; runTest() is what the application calls."""
 
-    def delayDisplay(self, message, requestedDelay=None, msec=None):
+    def delayDisplay(self, message, requestedDelay=None, msec=None) -> None:
         slicer.util.delayDisplay(message, requestedDelay or msec or getattr(self, "messageDelay", 100))
 
-    def runTest(self):
+    def runTest(self) -> None:
         pass

@@ -22,7 +22,7 @@ def pip_check(requirement):
         return False
 
 
-def pip_ensure(requirements, requester=None, **_options):
+def pip_ensure(requirements, requester=None, **_options) -> None:
     missing = [str(requirement) for requirement in requirements if not pip_check(requirement)]
     if missing and not slicer.app.testingEnabled():
         question = f"Python packages need to be installed: {', '.join(missing)}. Continue?"

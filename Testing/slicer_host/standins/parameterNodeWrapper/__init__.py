@@ -29,7 +29,7 @@ def _isNodeType(kind):
 class _Parameter:
     """One member: how it is checked, and where in the parameter node it lies."""
 
-    def __init__(self, name, annotation, default):
+    def __init__(self, name, annotation, default) -> None:
         self.name = name
         self.kind, self.annotations = _splitType(annotation)
         self.default = default if default is not None or _isNodeType(self.kind) else self.kind()
@@ -43,7 +43,7 @@ class _Parameter:
         text = node.GetParameter(self.name)
         return text == "True" if self.kind is bool else self.kind(text)
 
-    def __set__(self, wrapper, value):
+    def __set__(self, wrapper, value) -> None:
         node = wrapper.parameterNode
         if _isNodeType(self.kind):
             if value is not None and not isinstance(value, self.kind):
@@ -60,7 +60,7 @@ class _Parameter:
 class _Wrapper:
     """What every wrapped class can do beside its members."""
 
-    def __init__(self, parameterNode, prefix=None):
+    def __init__(self, parameterNode, prefix=None) -> None:
         self.parameterNode = parameterNode
         self._guis, self._updatingGui = {}, False
         for parameter in self.allParameters.values():
@@ -70,7 +70,7 @@ class _Wrapper:
     def getValue(self, name):
         return self.allParameters[name].__get__(self)
 
-    def setValue(self, name, value):
+    def setValue(self, name, value) -> None:
         self.allParameters[name].__set__(self, value)
 
     def connectGui(self, gui):
@@ -88,17 +88,17 @@ class _Wrapper:
         self._guis[tag] = connectors
         return tag
 
-    def disconnectGui(self, tag):
+    def disconnectGui(self, tag) -> None:
         if tag in self._guis:
             self.RemoveObserver(tag)
             for connector in self._guis.pop(tag).values():
                 connector.disconnect()
 
-    def _onWidgetChanged(self, name, connector):
+    def _onWidgetChanged(self, name, connector) -> None:
         if not self._updatingGui:
             self.setValue(name, connector.read())
 
-    def _updateGui(self, connectors):
+    def _updateGui(self, connectors) -> None:
         if self._updatingGui:
             return
         self._updatingGui = True
@@ -111,16 +111,16 @@ class _Wrapper:
     def AddObserver(self, event, callback, priority=0.0):
         return self.parameterNode.AddObserver(event, callback, priority)
 
-    def RemoveObserver(self, tag):
+    def RemoveObserver(self, tag) -> None:
         self.parameterNode.RemoveObserver(tag)
 
     def StartModify(self):
         return self.parameterNode.StartModify()
 
-    def EndModify(self, wasModified):
+    def EndModify(self, wasModified) -> None:
         self.parameterNode.EndModify(wasModified)
 
-    def Modified(self):
+    def Modified(self) -> None:
         self.parameterNode.Modified()
 
 

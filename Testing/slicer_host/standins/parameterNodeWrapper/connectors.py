@@ -10,21 +10,21 @@ from .validators import Maximum, Minimum, WithinRange
 class _Connector:
     """A widget as a value; `attribute` is the Qt property that holds it."""
 
-    def __init__(self, widget, signal, attribute):
+    def __init__(self, widget, signal, attribute) -> None:
         self.widget, self.signal, self.attribute, self._callback = widget, signal, attribute, None
 
     def read(self):
         return getattr(self.widget, self.attribute)
 
-    def write(self, value):
+    def write(self, value) -> None:
         if value != self.read():
             setattr(self.widget, self.attribute, value)
 
-    def connect(self, callback):
+    def connect(self, callback) -> None:
         self._callback = lambda *_: callback()
         getattr(self.widget, self.signal).connect(self._callback)
 
-    def disconnect(self):
+    def disconnect(self) -> None:
         getattr(self.widget, self.signal).disconnect(self._callback)
 
 
@@ -32,7 +32,7 @@ class _NodeConnector(_Connector):
     def read(self):
         return self.widget.currentNode()
 
-    def write(self, value):
+    def write(self, value) -> None:
         self.widget.setCurrentNode(value)
 
 
@@ -41,7 +41,7 @@ class _IntegerConnector(_Connector):
         return int(super().read())
 
 
-def _applyRange(widget, annotations):
+def _applyRange(widget, annotations) -> None:
     for annotation in annotations:
         if isinstance(annotation, (WithinRange, Minimum)):
             widget.minimum = annotation.minimum
