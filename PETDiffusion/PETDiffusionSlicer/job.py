@@ -119,7 +119,7 @@ class Job:
         yield
         request, rows, figures = self.request, [], folder / "figures.json"
         layers = yield from regionLayers(request.inputVolume, request.segmentation)
-        options = ["--unit", "suv", "--labels", str(folder / "regions.nrrd"), "--json", str(figures)]
+        options = ["--unit", "suv", "--labels", str(folder / "regions.nrrd"), "--json", str(figures), "--overwrite"]
         for labels, names in layers:
             yield from files.writeVolume(labels, "<i2", request.inputVolume, folder / "regions.nrrd")
             try:

@@ -37,12 +37,12 @@ DDPM3D = Method(
     outputs=DENOISE.outputs,
     options={
         "sampler": Rule("choice", "Sampler", "how the draws are made (default: the preset's)", choices=SAMPLERS),
-        "steps": Rule("whole", "Steps", "reverse steps a draw (default: the preset's)", lowest=1, highest=1000),
         "start": Rule(
             "choice", "Start", "from the noised low dose or from noise (default: the preset's)", choices=STARTS
         ),
         "eta": Rule("number", "Eta", "noise of DDIM: 0 none, 1 as much as ancestral", default=0.0, lowest=0, highest=1),
         **DENOISE.options,
+        "steps": Rule("whole", "Steps", "reverse steps a draw (default: the preset's)", lowest=1, highest=1000),
     },
     presets=PRESETS,
     default_preset="balanced",
