@@ -30,7 +30,7 @@ from PETDiffusionLib.diffusion.tiling import padded_to_multiple
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.methods.catalogue.ddpm3d import DDPM3D as DECLARED
 from PETDiffusionLib.methods.catalogue.ddpm3d import PRESETS
-from PETDiffusionLib.methods.denoising import DenoiseResult, Progress, Warn, denoise_job
+from PETDiffusionLib.methods.denoising import DenoiseResult, Progress, Warn, check_call, denoise_job
 from PETDiffusionLib.models import find_model, list_models, load_weights
 from PETDiffusionLib.models.card import ModelCard
 from PETDiffusionLib.networks.ddpm3d import DDPM3D, from_state_dict
@@ -86,10 +86,13 @@ def denoise_ddpm3d(
     `grid` "input" returns the image's own geometry bit for bit, "model" the model's cubic voxels. The same seed gives
     the same result. `progress(stage, fraction)` may raise Cancelled.
 
-    Raises PETDiffusionError for a model that is not a 3D DDPM, for none, or for a device that is not there.
+    Raises PETDiffusionError for an image that is no PET volume, an option or device that is not there, or a model that
+    is no 3D DDPM.
     """
     progress = progress or (lambda stage, fraction: None)
     warn = warn or (lambda code, message: None)
+    asked = {"sampler": sampler, "steps": steps, "start": start, "eta": eta, "samples": samples, "grid": grid}
+    check_call(image, DECLARED, asked)
     chosen = PRESETS[preset]
     walk = Walk(sampler or chosen.sampler, steps or chosen.steps, start or chosen.start, eta)
     card = find_ddpm3d(model)

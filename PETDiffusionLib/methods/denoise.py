@@ -19,14 +19,13 @@ from PETDiffusionLib.diffusion.residual import sample, uniform_times
 from PETDiffusionLib.diffusion.tiling import mirrored, padded_to_multiple, plan_windows, tiled
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.methods.catalogue.denoise import BUNDLED_MODEL, DENOISE, PRESETS, StepsPreset
-from PETDiffusionLib.methods.denoising import DenoiseResult, Progress, Warn, denoise_job
+from PETDiffusionLib.methods.denoising import DenoiseResult, Progress, Warn, check_call, denoise_job
 from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.models.card import ModelCard
 from PETDiffusionLib.networks.precision import FastPrecision
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.volumes import Volume
 from PETDiffusionLib.volumes.model_grid import as_scanned, grid_pair, image_on_grid
-from PETDiffusionLib.volumes.volume import check_geometry, check_values
 
 WINDOW, OVERLAP = (96, 256, 256), 24
 MIRRORS = 8
@@ -59,7 +58,7 @@ def denoise(
     progress = progress or (lambda stage, fraction: None)
     warn = warn or (lambda code, message: None)
     chosen = _preset(preset)
-    _check(image, {"steps": steps, "samples": samples, "grid": grid})
+    check_call(image, DENOISE, {"steps": steps, "samples": samples, "grid": grid})
     volume = Volume(as_scanned(sitk.Cast(image, sitk.sitkFloat32)), "unknown")
     given = np.maximum(volume.array, 0)
     card = find_model(model)
@@ -166,22 +165,6 @@ def _preset(name: str) -> StepsPreset:
     if name not in PRESETS:
         raise PETDiffusionError("no-preset", f'There is no preset "{name}"; presets: {", ".join(PRESETS)}.')
     return PRESETS[name]
-
-
-def _check(image: sitk.Image, options: dict[str, Any]) -> None:
-    """Refuse what is no PET volume, and options that the method does not have."""
-    check_geometry(image, "The image")
-    values = sitk.GetArrayFromImage(image)
-    check_values(values, "the image")
-    if values.sum(dtype=np.float64) <= 0:
-        raise PETDiffusionError(
-            "no-activity",
-            "The values of the volume sum to nothing or less. Give a PET volume in SUV or Bq/ml.",
-        )
-    for name, value in options.items():
-        rule = DENOISE.options[name]
-        if value is not None and not rule.accepts(value):
-            raise PETDiffusionError("bad-option", f"{name}: {rule.expected} is expected, found {value}.")
 
 
 def _warn_outside_domain(volume: Volume, noise: NoiseScale, card: ModelCard, warn: Warn) -> None:

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 
+from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.methods.catalogue.method import Method
 from PETDiffusionLib.volumes import Volume, read_volume, to_suv, write_volume
+from PETDiffusionLib.volumes.volume import check_geometry, check_values
 
 Progress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
@@ -21,6 +25,21 @@ class DenoiseResult:
     image: sitk.Image
     uncertainty: sitk.Image | None
     facts: dict[str, Any]
+
+
+def check_call(image: sitk.Image, method: Method, options: dict[str, Any]) -> None:
+    """Refuse an image that is no PET volume, and options that `method` does not have; None is an option not given."""
+    check_geometry(image, "The image")
+    values = sitk.GetArrayViewFromImage(image)
+    check_values(values, "the image")
+    if values.sum(dtype=np.float64) <= 0:
+        raise PETDiffusionError(
+            "no-activity", "The values of the volume sum to nothing or less. Give a PET volume in SUV or Bq/ml."
+        )
+    for name, value in options.items():
+        rule = method.options[name]
+        if value is not None and not rule.accepts(value):
+            raise PETDiffusionError("bad-option", f"{name}: {rule.expected} is expected, found {value}.")
 
 
 def denoise_job(
