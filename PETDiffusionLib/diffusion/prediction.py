@@ -8,6 +8,7 @@ clipped to 0 to 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -26,10 +27,9 @@ def back_to_suv(x0: torch.Tensor, low_dose: torch.Tensor, scale: float) -> torch
 
 
 def x0_and_noise(
-    answer: torch.Tensor, x_t: torch.Tensor, abar: torch.Tensor, predicts: str
+    answer: torch.Tensor, x_t: torch.Tensor, signal: torch.Tensor | float, noise: torch.Tensor | float, predicts: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(x_0, eps) that an `answer`, the noise or v as `predicts` says, and `x_t` amount to; `abar` is broadcast."""
-    signal, noise = abar.sqrt(), (1 - abar).sqrt()
+    """(x_0, eps) of x_t = `signal` x_0 + `noise` eps, where `answer` is the noise or v, as `predicts` says."""
     if predicts == "v":
         return signal * x_t - noise * answer, noise * x_t + signal * answer
     return (x_t - noise * answer) / signal, answer
@@ -53,6 +53,6 @@ class PredictionDenoiser:
         if self._film is None or self._film[0] != time:
             self._film = (time, self.network.film(timesteps))
         answer = self.network(x_t, timesteps, condition, self._film[1])
-        abar = torch.tensor(self.alphas_cumprod[time], device=x_t.device)
-        x0, _ = x0_and_noise(answer[:, :1], x_t, abar, self.network.predicts)
+        signal, noise = math.sqrt(self.alphas_cumprod[time]), math.sqrt(1 - self.alphas_cumprod[time])
+        x0, _ = x0_and_noise(answer[:, :1], x_t, signal, noise, self.network.predicts)
         return torch.cat([x0.clamp_(-1, 1), (answer[:, 1:] + 1) / 2], dim=1)

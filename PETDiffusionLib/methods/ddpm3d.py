@@ -213,11 +213,16 @@ def find_ddpm3d(model: str | None) -> ModelCard:
     return card
 
 
+def network_of(card: ModelCard, predicts: str | None = None) -> DDPM3D:
+    """The card's network with its weights; what it `predicts` is what the card says, unless it is to learn another."""
+    known = card.architecture["arguments"].get("predicts", "noise")
+    return from_state_dict(load_weights(card), predicts or known)
+
+
 def load_network(card: ModelCard, device: str = "auto") -> tuple[DDPM3D, torch.device]:
     """The card's network with its weights in the device's fast precision, ready to infer, and the device it is on."""
     used = choose_device(device)
-    predicts = card.architecture["arguments"].get("predicts", "noise")
-    network = from_state_dict(load_weights(card), predicts).eval().requires_grad_(False)
+    network = network_of(card).eval().requires_grad_(False)
     network = network.convolve_in(fast_precision(used))
     return network.to(memory_format=torch.channels_last_3d).to(used), used  # type: ignore[call-overload]
 

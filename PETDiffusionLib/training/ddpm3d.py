@@ -23,9 +23,9 @@ from PETDiffusionLib.cli.arguments import number_above, whole_number_from
 from PETDiffusionLib.diffusion.gaussian import ddim, linear_alphas_cumprod, log_snr_times, noised
 from PETDiffusionLib.diffusion.prediction import PredictionDenoiser, clipped_to_scale, x0_and_noise
 from PETDiffusionLib.errors import PETDiffusionError
-from PETDiffusionLib.models import find_model, load_weights
+from PETDiffusionLib.methods.ddpm3d import find_ddpm3d, network_of
 from PETDiffusionLib.models.writing import write_model
-from PETDiffusionLib.networks.ddpm3d import DDPM3D, GROUPS, ResidualBlock, architecture_of, from_state_dict
+from PETDiffusionLib.networks.ddpm3d import DDPM3D, GROUPS, ResidualBlock, architecture_of
 from PETDiffusionLib.networks.precision import fast_precision
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED, ensure_cases
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
@@ -55,13 +55,14 @@ def losses(network: nn.Module, crops: torch.Tensor, generator: torch.Generator, 
     abar, log_posterior, log_beta, weight, chance = schedule[:, times, None, None, None, None]
     importance = 1 / (len(ALPHAS_CUMPROD) * chance)
     eps = torch.randn(x0.shape, generator=generator, device=x0.device)
-    x_t = abar.sqrt() * x0 + (1 - abar).sqrt() * eps
+    signal, noise = abar.sqrt(), (1 - abar).sqrt()
+    x_t = signal * x0 + noise * eps
     answer = network(x_t, times, low_dose)
-    target = abar.sqrt() * eps - (1 - abar).sqrt() * x0 if predicts == "v" else eps
+    target = signal * eps - noise * x0 if predicts == "v" else eps
     squared = (importance * (answer[:, :1] - target).square()).mean()
-    _, noise = x0_and_noise(answer[:, :1].detach(), x_t, abar, predicts)
+    _, said = x0_and_noise(answer[:, :1].detach(), x_t, signal, noise, predicts)
     log_variance = log_posterior + (answer[:, 1:] + 1) / 2 * (log_beta - log_posterior)
-    ratio = (log_posterior - log_variance).exp() + weight * (noise - eps).square() * (-log_variance).exp()
+    ratio = (log_posterior - log_variance).exp() + weight * (said - eps).square() * (-log_variance).exp()
     bits = 0.5 * (log_variance - log_posterior - 1 + ratio) / math.log(2)
     bound = (importance * bits).mean()
     return {"loss": squared + bound, "squared": squared, "bound": bound}
@@ -118,9 +119,7 @@ def new_network(arguments: argparse.Namespace) -> DDPM3D:
     """The network at its start: another model's, or one of which every residual block and the output say nothing."""
     torch.manual_seed(arguments.seed)
     if arguments.start:
-        card = find_model(arguments.start)
-        known = card.architecture.get("arguments", {}).get("predicts", "noise")
-        return from_state_dict(load_weights(card), arguments.predicts or known)
+        return network_of(find_ddpm3d(arguments.start), arguments.predicts)
     network = DDPM3D(arguments.base, arguments.multipliers, arguments.blocks, predicts=arguments.predicts or "noise")
     last = [module.out_layers[3] for module in network.modules() if isinstance(module, ResidualBlock)]
     for convolution in (*last, network.out[2]):

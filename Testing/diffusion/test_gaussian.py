@@ -81,7 +81,9 @@ def test_the_noise_and_v_say_the_same(time: int) -> None:
     x_t = abar.sqrt() * x0 + (1 - abar).sqrt() * eps
     v = abar.sqrt() * eps - (1 - abar).sqrt() * x0
     for answer, predicts in ((eps, "noise"), (v, "v")):
-        for found, true in zip(x0_and_noise(answer, x_t, abar, predicts), (x0, eps), strict=True):
+        for found, true in zip(
+            x0_and_noise(answer, x_t, abar.sqrt(), (1 - abar).sqrt(), predicts), (x0, eps), strict=True
+        ):
             assert torch.allclose(found, true, atol=1e-9)
 
 
