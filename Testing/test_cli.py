@@ -78,6 +78,13 @@ def test_convert_to_bqml_and_back_is_the_same(petdiffusion, small_pet: Path) -> 
     np.testing.assert_allclose(read_volume(back).array, suv, rtol=1e-5)
 
 
+def test_convert_decays_by_the_half_life_that_is_stated(petdiffusion, small_pet: Path) -> None:
+    facts = ("--weight-kg", 70, "--dose-mbq", 140, "--minutes", 67.7, "--half-life-minutes", 67.7)
+    activity = small_pet.with_name("gallium.mha")
+    assert petdiffusion("convert", small_pet, activity, "--unit", "bqml", *facts).returncode == 0
+    np.testing.assert_allclose(read_volume(activity).array, read_volume(small_pet).array * 70e6 / 70e3, rtol=1e-5)
+
+
 def test_convert_of_a_volume_without_unit_asks_for_it(petdiffusion, small_pet: Path) -> None:
     plain = small_pet.with_name("plain.nii.gz")
     sitk.WriteImage(sitk.ReadImage(str(small_pet)), str(plain))

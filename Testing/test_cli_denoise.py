@@ -123,6 +123,18 @@ def labels(tmp_path: Path) -> Path:
     return tmp_path / "labels.nii.gz"
 
 
+def test_simulate_refuses_labels_without_names_and_frames(petdiffusion, labels: Path) -> None:
+    unnamed = petdiffusion("simulate", "study", "--phantom", labels)
+    assert unnamed.returncode == 2 and "--names" in unnamed.stderr
+    frames = labels.with_name("frames.nii.gz")
+    sitk.WriteImage(sitk.JoinSeries([sitk.ReadImage(str(labels))] * 2), str(frames))
+    names = labels.with_name("names.tsv")
+    for wrong in (("--phantom", frames), ("--phantom", labels, "--ct", frames)):
+        refused = petdiffusion("simulate", "study", "--names", names, *wrong)
+        assert refused.returncode == 2 and "A 3D volume is expected" in refused.stderr
+    assert not labels.with_name("study").exists()
+
+
 def test_simulate_takes_the_users_own_uptake(petdiffusion, labels: Path) -> None:
     table = labels.with_name("uptake.csv")
     arguments = ("simulate", "study", "--phantom", labels, "--names", labels.with_name("names.tsv"), "--uptake", table)

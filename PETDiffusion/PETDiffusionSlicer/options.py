@@ -5,7 +5,9 @@ import json
 from .fields import makeField
 
 # Options that have a place of their own in the panel, or that only make sense outside it.
-ELSEWHERE = {"preset", "model", "samples", "unit", "weight_kg", "dose_mbq", "minutes", "overwrite", "grid"}
+ELSEWHERE = {
+    "preset", "model", "samples", "unit", "weight_kg", "dose_mbq", "minutes", "half_life_minutes", "overwrite", "grid",
+}  # fmt: skip
 
 
 def valuesOf(parameterNode, methodId):

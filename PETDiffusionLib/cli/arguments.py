@@ -73,13 +73,9 @@ def add_option(parser: argparse._ActionsContainer, name: str, rules: Sequence[Ru
 def add_dose_arguments(parser: argparse.ArgumentParser) -> None:
     """What turns Bq/ml into SUV where the file does not say it."""
     group = parser.add_argument_group("SUV of volumes in Bq/ml that do not carry it (NIfTI, NRRD, MHA)")
-    for name in ("weight_kg", "dose_mbq", "minutes"):
-        add_option(group, name, [STATED_SUV[name]])
-
-
-def dose_facts(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `add_dose_arguments`, by the names that the engine has for them."""
-    return {name: getattr(arguments, name) for name in ("weight_kg", "dose_mbq", "minutes")}
+    for name, rule in STATED_SUV.items():
+        if name != "unit":
+            add_option(group, name, [rule])
 
 
 def add_stated_unit(parser: argparse.ArgumentParser, option: str) -> None:

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_stated_unit, dose_facts
+from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_stated_unit
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.jobs.runner import EXIT_CANCELLED
 from PETDiffusionLib.jobs.staging import Staging
+from PETDiffusionLib.methods.catalogue.rules import stated_suv
 
 # The volumes that `evaluate` reads: PET, then regions.
 INPUTS = ("reference", "image", "uncertainty", "low_dose", "mask", "labels")
@@ -83,9 +84,10 @@ def _read_images(arguments: argparse.Namespace) -> dict[str, Any]:
     from PETDiffusionLib.volumes import read_volume, to_suv
 
     images: dict[str, Any] = {}
+    facts = stated_suv(vars(arguments))
     for name in INPUTS[:4]:
         path = getattr(arguments, name)
-        images[name] = path and to_suv(read_volume(path, UNITS.get(arguments.unit)), **dose_facts(arguments)).image
+        images[name] = path and to_suv(read_volume(path, UNITS.get(arguments.unit)), **facts).image
     for name in INPUTS[4:]:
         path = getattr(arguments, name)
         images[name] = path and read_volume(path).image

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_stated_unit, dose_facts
+from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_stated_unit
 from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.methods.catalogue.rules import stated_suv
 
 if TYPE_CHECKING:
     from PETDiffusionLib.volumes import Volume
@@ -56,7 +57,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     volume = read_volume(arguments.input, UNITS.get(arguments.input_unit))
     if arguments.unit is not None:
         _require_known_unit(volume, arguments)
-        volume = {"suv": to_suv, "bqml": to_bqml}[arguments.unit](volume, **dose_facts(arguments))
+        volume = {"suv": to_suv, "bqml": to_bqml}[arguments.unit](volume, **stated_suv(vars(arguments)))
     write_volume(volume, arguments.output)
     for sentence in volume.warnings:
         print(f"Warning: {sentence}", file=sys.stderr)

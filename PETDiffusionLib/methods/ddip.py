@@ -20,7 +20,7 @@ from PETDiffusionLib.devices import choose_device
 from PETDiffusionLib.diffusion.absolute_noise import absolute_noise
 from PETDiffusionLib.diffusion.activity_scale import activity_scale
 from PETDiffusionLib.diffusion.gaussian import Denoiser, ddim, linear_alphas_cumprod, noised
-from PETDiffusionLib.diffusion.prior import PriorDenoiser
+from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS, PriorDenoiser
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.methods.catalogue.ddip import BUNDLED_PRIOR
 from PETDiffusionLib.models import ModelCard, find_model, load_weights
@@ -247,6 +247,10 @@ def load_prior(card: ModelCard) -> ResidualUNet3D:
     """The card's network with its weights. Raises PETDiffusionError "wrong-model" for a model that is no prior."""
     if card.task != "prior" or card.architecture["name"] != "residual_unet3d":
         raise PETDiffusionError("wrong-model", f'The model "{card.id}" is for {card.task}, not a reconstruction prior.')
+    if card.architecture["arguments"].get("in_channels") != NETWORK_ARGUMENTS["in_channels"]:
+        raise PETDiffusionError(
+            "wrong-model", f'The prior "{card.id}" was trained by another version of PETDiffusion. Train it again.'
+        )
     network = ResidualUNet3D(**card.architecture["arguments"])
     network.load_state_dict(load_weights(card))
     return network.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

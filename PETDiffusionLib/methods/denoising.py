@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.methods.catalogue.method import Method
+from PETDiffusionLib.methods.catalogue.rules import stated_suv
 from PETDiffusionLib.volumes import Volume, read_volume, to_suv, write_volume
 from PETDiffusionLib.volumes.volume import check_geometry, check_values
 
@@ -49,7 +50,7 @@ def denoise_job(
     options = job.options
     progress("Reading", 0.0)
     given = read_volume(job.inputs["image"], options["unit"])
-    volume = to_suv(given, options["weight_kg"], options["dose_mbq"], options["minutes"])
+    volume = to_suv(given, **stated_suv(options))
     for sentence in volume.warnings:
         warn("input", sentence)
     result = denoise(volume.image)

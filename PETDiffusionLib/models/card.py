@@ -29,8 +29,13 @@ def _is_voxel_size(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(isinstance(v, (int, float)) and v > 0 for v in value)
 
 
+def is_model_id(value: Any) -> bool:
+    """Whether a card may have this id: it is also a file's name."""
+    return isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9._-]+", value))
+
+
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "id": (lambda v: isinstance(v, str) and bool(re.fullmatch(r"[A-Za-z0-9._-]+", v)), "letters, digits, . _ -"),
+    "id": (is_model_id, "letters, digits, . _ -"),
     "version": (_is_text, "text"),
     "task": (lambda v: v in TASKS, "one of " + ", ".join(TASKS)),
     "title": (_is_text, "text"),

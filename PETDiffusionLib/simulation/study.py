@@ -20,6 +20,7 @@ from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.scanners import SCANNERS
 from PETDiffusionLib.simulation.shapes import random_shapes
 from PETDiffusionLib.simulation.tracers import TRACERS
+from PETDiffusionLib.volumes.volume import check_geometry
 
 # name: maker(seed, tracer)
 PHANTOMS: dict[str, Callable[[int, str], Phantom]] = {
@@ -60,7 +61,7 @@ def simulate_study(
     numbers and names, `ct` a CT on the same patient, and `uptake` a table of those names and the SUV they shall have
     instead of the tracer's. The seed decides anatomy, uptake, lesions and noise.
 
-    Raises PETDiffusionError where a name is not known, or the dose reduction is below one.
+    Raises PETDiffusionError where a name is not known, labels have no names, or the dose reduction is below one.
     """
     if not drf >= 1:
         raise PETDiffusionError("bad-drf", f"A dose reduction factor is 1 or more; found {drf}.")
@@ -101,7 +102,14 @@ def make_phantom(
         hounsfield = sitk.ReadImage(ct, sitk.sitkFloat32) if ct else None
     except RuntimeError as error:
         raise PETDiffusionError("bad-file", f"{ct or phantom} cannot be read as a volume.") from error
-    table = read_label_names(Path(names)) if names else {}
+    check_geometry(labels, f"'{phantom}'")
+    if hounsfield is not None:
+        check_geometry(hounsfield, f"'{ct}'")
+    if not names:
+        raise PETDiffusionError(
+            "no-names", f"What the labels of '{phantom}' are is not known: give their numbers and names as --names."
+        )
+    table = read_label_names(Path(names))
     own = read_uptake(Path(uptake)) if uptake else None
     return label_phantom(labels, table, tracer, seed, hounsfield, uptake=own)
 

@@ -27,7 +27,7 @@ from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
-from PETDiffusionLib.training.options import add_case_options, add_plan_options
+from PETDiffusionLib.training.options import add_case_options, add_model_options, add_plan_options
 from PETDiffusionLib.training.sinogram_batches import TRUES_PER_BIN, SinogramBatch, SinogramSource
 from PETDiffusionLib.training.sinogram_cases import GRIDS, ensure_cases
 from PETDiffusionLib.training.sinogram_errors import image_errors
@@ -126,8 +126,8 @@ def _card(arguments: argparse.Namespace, steps: int, figures: dict[str, float]) 
     command = f"petdiffusion train counts OUT --cases {arguments.cases} --steps {arguments.steps} "
     command += f"--stacks {arguments.stacks} --planes {arguments.planes} --rate {arguments.rate:g} "
     return {
-        "id": MODEL_ID,
-        "version": VERSION,
+        "id": arguments.id,
+        "version": arguments.version,
         "task": "restore-sinogram",
         "title": "PETDiffusion sinogram denoiser (count bridge, simulated multi-tracer PET)",
         "architecture": {"name": "residual_unet3d", "arguments": ARCHITECTURE, "process": "count-bridge"},
@@ -153,6 +153,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train counts`."""
     add_case_options(parser, cases=200)
     add_plan_options(parser, steps=4000, rate=1e-3)
+    add_model_options(parser, MODEL_ID, VERSION)
     parser.add_argument("--stacks", type=int, default=4, help="stacks of planes in a batch")
     parser.add_argument("--planes", type=int, default=16, help="planes of a stack")
 

@@ -29,7 +29,7 @@ from PETDiffusionLib.networks.ddpm3d import DDPM3D, GROUPS, ResidualBlock, archi
 from PETDiffusionLib.networks.precision import fast_precision
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED, ensure_cases
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
-from PETDiffusionLib.training.options import add_case_options, add_plan_options
+from PETDiffusionLib.training.options import add_case_options, add_model_options, add_plan_options
 from PETDiffusionLib.training.pairs import PairSource, groups_of_cases, groups_of_table
 from PETDiffusionLib.training.processes import first_process_first, rank, training_device
 
@@ -189,8 +189,8 @@ def _card(arguments: argparse.Namespace, network: DDPM3D, figures: dict[str, flo
     command += f"--batch {arguments.batch} --rate {arguments.rate:g} --ema {arguments.ema:g} --seed {arguments.seed} "
     command += "--pairs PAIRS.csv" if arguments.pairs else f"--cases {arguments.cases}"
     return {
-        "id": MODEL_ID,
-        "version": VERSION,
+        "id": arguments.id,
+        "version": arguments.version,
         "task": "denoise-ddpm3d",
         "title": "3D DDPM after Yu et al.",
         "architecture": {"name": "ddpm3d", "arguments": architecture | {"predicts": network.predicts}},
@@ -218,6 +218,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     positive, count = number_above(0), whole_number_from(1)
     add_case_options(parser, cases=170)
     add_plan_options(parser, steps=200_000, rate=1e-4, every=500)
+    add_model_options(parser, MODEL_ID, VERSION)
     parser.add_argument("--pairs", metavar="CSV", help="volumes to train on: columns low_dose and full_dose")
     parser.add_argument("--suv", action="store_true", help="the pairs are in SUV, where their files do not say it")
     parser.add_argument("--voxel-mm", type=positive, default=1.65, help="the model's cubic voxels")

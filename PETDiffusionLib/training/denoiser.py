@@ -21,8 +21,9 @@ from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED, ensur
 from PETDiffusionLib.training.crops import Crops, CropSource
 from PETDiffusionLib.training.denoiser_card import denoiser_card
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
-from PETDiffusionLib.training.options import add_case_options, add_plan_options
+from PETDiffusionLib.training.options import add_case_options, add_model_options, add_plan_options
 
+MODEL_ID, VERSION = "petdiffusion-denoiser", "3.1.0"
 VOXEL_SIZE_MM = 2.5  # the reconstructions of the tuning bodies come back from this grid with 66 dB and more
 WIDTHS = (48, 80, 96)
 KAPPA = 0.5  # the bridge's width in local noise scales
@@ -120,6 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train denoiser`."""
     add_case_options(parser, cases=280)
     add_plan_options(parser, steps=5400, rate=1e-3)
+    add_model_options(parser, MODEL_ID, VERSION)
     parser.add_argument("--batch", type=whole_number_from(1), default=2)
     parser.add_argument("--start", metavar="MODEL", help="start from the weights of this model instead of from nothing")
 

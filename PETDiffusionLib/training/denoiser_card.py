@@ -22,8 +22,8 @@ def denoiser_card(
 ) -> dict[str, Any]:
     """The card's own fields for a denoiser trained for `steps` on `source`."""
     return {
-        "id": "petdiffusion-denoiser",
-        "version": "3.1.0",
+        "id": arguments.id,
+        "version": arguments.version,
         "task": "denoise",
         "title": "PETDiffusion denoiser (residual diffusion, simulated multi-tracer PET)",
         "architecture": {"name": "residual_unet3d", "arguments": {"widths": widths}, "kappa": kappa},

@@ -19,7 +19,7 @@ from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
-from PETDiffusionLib.training.options import add_case_options, add_plan_options
+from PETDiffusionLib.training.options import add_case_options, add_model_options, add_plan_options
 from PETDiffusionLib.training.prior_cases import (
     RESOLUTION_RANGE_MM,
     TRAINING_SEED,
@@ -29,7 +29,7 @@ from PETDiffusionLib.training.prior_cases import (
     load_prior_case,
 )
 
-MODEL_ID, VERSION = "petdiffusion-prior", "1.0.0"
+MODEL_ID, VERSION = "petdiffusion-prior", "2.0.0"
 CROP = (32, 48, 48)
 LOG_SIGMA = (-0.8, 1.3)  # mean and standard deviation of the noise level's logarithm (EDM, table 1, for this scale)
 SCALE_SPREAD = 0.15  # of the logarithm: the scale of a noisy OSEM image is not quite that of the truth
@@ -147,8 +147,8 @@ def _card(arguments: argparse.Namespace, architecture: dict[str, Any], figures: 
         command += f" --{name} {' '.join(map(str, getattr(arguments, name)))}"
     command += f" --start {arguments.start}" if arguments.start else ""
     return {
-        "id": MODEL_ID,
-        "version": VERSION,
+        "id": arguments.id,
+        "version": arguments.version,
         "task": "prior",
         "title": "PETDiffusion reconstruction prior (FDG-like activity, with or without an anatomical image)",
         "architecture": {"name": "residual_unet3d", "arguments": architecture, "sigma_data": SIGMA_DATA},
@@ -174,6 +174,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train prior`."""
     add_case_options(parser, cases=120)
     add_plan_options(parser, steps=4500, rate=1e-3, every=500)
+    add_model_options(parser, MODEL_ID, VERSION)
     parser.add_argument("--batch", type=whole_number_from(1), default=2)
     parser.add_argument("--widths", type=int, nargs=3, default=(24, 48, 80), help="channels at three resolutions")
     parser.add_argument("--blocks", type=int, nargs=3, default=(1, 1, 2), help="residual blocks at three resolutions")

@@ -30,7 +30,7 @@ from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.red import RedUNet
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
-from PETDiffusionLib.training.options import add_case_options, add_plan_options
+from PETDiffusionLib.training.options import add_case_options, add_model_options, add_plan_options
 from PETDiffusionLib.training.sinogram_batches import TRUES_PER_BIN, SinogramSource
 from PETDiffusionLib.training.sinogram_cases import ensure_cases
 from PETDiffusionLib.training.sinogram_pairs import SinogramPairs
@@ -143,8 +143,8 @@ def train(arguments: argparse.Namespace) -> TrainingLoop[Pair]:
 def _card(arguments: argparse.Namespace, steps: int) -> dict[str, Any]:
     source = arguments.pairs or f"{arguments.cases} simulated phantoms, counts drawn anew in every batch"
     return {
-        "id": "petdiffusion-red",
-        "version": "1.0.0",
+        "id": arguments.id,
+        "version": arguments.version,
         "task": "restore-sinogram",
         "title": "Residual Estimation Diffusion (REN and DCN), trained on count data",
         "architecture": {"name": "red", "arguments": {}, "steps": 50},
@@ -195,6 +195,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `petdiffusion train red`."""
     add_case_options(parser, cases=200)
     add_plan_options(parser, steps=5000, rate=None)
+    add_model_options(parser, "petdiffusion-red", "1.0.0")
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument("--pairs", metavar="CSV", help="train on the pairs of a table, not on simulation")
     parser.add_argument("--batch", type=whole_number_from(1), default=8, help="planes in a batch")

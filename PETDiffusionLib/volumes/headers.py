@@ -96,6 +96,7 @@ def image_series(files: Iterable[Path]) -> dict[str, list[Dataset]]:
     seen: set[str] = set()
     for file in files:
         if not is_dicom_file(file):
+            _refuse_a_stump(file)
             continue
         header = read_header(file)
         if header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR_CLASS:
@@ -106,6 +107,12 @@ def image_series(files: Iterable[Path]) -> dict[str, list[Dataset]]:
             seen.add(header.SOPInstanceUID)
             series.setdefault(str(header.SeriesInstanceUID), []).append(header)
     return series
+
+
+def _refuse_a_stump(file: Path) -> None:
+    """A slice that was cut off before DICOM's magic word is no slice to anyone, but its name tells."""
+    if file.suffix.lower() == ".dcm" and not file.name.startswith(".") and file.is_file():
+        raise PETDiffusionError("bad-file", f"'{file}' is truncated or damaged DICOM. Copy it again, or remove it.")
 
 
 def _check_identity(file: Path, header: Dataset) -> None:

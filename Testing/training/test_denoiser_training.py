@@ -1,6 +1,5 @@
 """Training the denoiser: it learns, it resumes on the same curve, and it ends in a model that loads."""
 
-import argparse
 import json
 
 import numpy as np
@@ -20,6 +19,7 @@ from PETDiffusionLib.training.cases import (
 )
 from PETDiffusionLib.training.crops import CropSource, Protocol
 from PETDiffusionLib.training.loop import TrainingLoop
+from Testing.training.arguments import arguments_of
 
 
 def synthetic_case(seed):
@@ -44,9 +44,8 @@ def data(tmp_path, monkeypatch):
 
 
 def arguments(data, out, steps):
-    return argparse.Namespace(
-        out=str(out), data=str(data), cases=1, workers=1, steps=steps, batch=2, rate=2e-3, every=2, seed=0, start=None
-    )
+    plan = ("--cases", 1, "--steps", steps, "--batch", 2, "--rate", 2e-3, "--every", 2)
+    return arguments_of(training, out, "--data", data, *plan)
 
 
 def test_it_learns(data, tmp_path) -> None:

@@ -1,6 +1,5 @@
 """Training the reconstruction prior: it learns, knows what the anatomy is worth, and ends in a model that loads."""
 
-import argparse
 import json
 
 import numpy as np
@@ -19,6 +18,7 @@ from PETDiffusionLib.training.prior_cases import (
     make_prior_case,
     save_prior_case,
 )
+from Testing.training.arguments import arguments_of
 
 
 def blob(seed):
@@ -42,20 +42,9 @@ def data(tmp_path, monkeypatch):
 
 
 def arguments(data, out, steps):
-    return argparse.Namespace(
-        out=str(out),
-        data=str(data),
-        cases=1,
-        workers=1,
-        steps=steps,
-        batch=2,
-        rate=2e-3,
-        widths=(8, 8, 8),
-        blocks=(1, 1, 1),
-        start=None,
-        every=5,
-        seed=0,
-    )
+    sizes = ("--widths", 8, 8, 8, "--blocks", 1, 1, 1, "--batch", 2)
+    plan = ("--cases", 1, "--steps", steps, "--rate", 2e-3, "--every", 5)
+    return arguments_of(training, out, "--data", data, *sizes, *plan)
 
 
 def test_the_error_falls_and_the_anatomy_helps(data, tmp_path) -> None:
@@ -67,8 +56,10 @@ def test_the_error_falls_and_the_anatomy_helps(data, tmp_path) -> None:
 
 
 def test_the_end_is_a_model_with_a_card(data, tmp_path) -> None:
-    training.train(arguments(data, tmp_path / "run", 2))
-    card = ModelCard.load(tmp_path / "run" / "model" / "petdiffusion-prior.json")
+    options = arguments(data, tmp_path / "run", 2)
+    options.id = "of-my-scanner"
+    training.train(options)
+    card = ModelCard.load(tmp_path / "run" / "model" / "of-my-scanner.json")
     assert card.task == "prior"
     assert card.training["tracers"] == ["FDG-like"]
     network = training.ResidualUNet3D(**card.architecture["arguments"])

@@ -1,6 +1,5 @@
 """Training RED and the count bridge: they learn, they resume on the same curve, and they end in models that load."""
 
-import argparse
 import json
 from functools import partial
 
@@ -20,6 +19,7 @@ from PETDiffusionLib.training.sinogram_batches import SinogramSource
 from PETDiffusionLib.training.sinogram_cases import SinogramCase, load_case, make_case, save_case
 from PETDiffusionLib.training.sinogram_errors import image_errors
 from PETDiffusionLib.training.structural_similarity import ssim
+from Testing.training.arguments import arguments_of
 
 
 def ball(seed):
@@ -45,16 +45,15 @@ def data(tmp_path, monkeypatch):
 
 
 def red_arguments(data, out, stage, steps, pairs=None):
-    return argparse.Namespace(
-        out=str(out), data=str(data), stage=stage, steps=steps, pairs=pairs, cases=2, workers=1,
-        batch=4, width=4, rate=2e-3, every=max(2, steps // 2), seed=0,
-    )  # fmt: skip
+    size = ("--cases", 2, "--batch", 4, "--width", 4)
+    plan = ("--stage", stage, "--steps", steps, "--rate", 2e-3, "--every", max(2, steps // 2))
+    given = ("--pairs", pairs) if pairs else ()
+    return arguments_of(red, out, "--data", data, *size, *plan, *given)
 
 
 def count_arguments(data, out, steps):
-    return argparse.Namespace(
-        out=str(out), data=str(data), steps=steps, cases=2, workers=1, stacks=2, planes=8, rate=3e-3, every=2, seed=0
-    )
+    plan = ("--cases", 2, "--steps", steps, "--stacks", 2, "--planes", 8, "--rate", 3e-3, "--every", 2)
+    return arguments_of(counts, out, "--data", data, *plan)
 
 
 def loss_on_one_batch(network, data, losses):

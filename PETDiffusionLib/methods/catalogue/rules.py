@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -102,7 +103,19 @@ STATED_SUV = {
     "weight_kg": Rule("number", "Weight (kg)", "the patient's weight", lowest=0, above=True),
     "dose_mbq": Rule("number", "Dose (MBq)", "the injected dose", lowest=0, above=True),
     "minutes": Rule("number", "Minutes", "minutes from injection to the start of the scan", lowest=0),
-}
+    "half_life_minutes": Rule(
+        "number", "Half-life (min)", "the radionuclide's (default: fluorine-18's 109.8; gallium-68 has 67.7)",
+        lowest=0, above=True,
+    ),
+}  # fmt: skip
+
+
+def stated_suv(options: Mapping[str, Any]) -> dict[str, float | None]:
+    """Those of STATED_SUV that are facts of the dose, as `volumes.to_suv` takes them."""
+    half_life = options["half_life_minutes"]
+    facts = {name: options[name] for name in ("weight_kg", "dose_mbq", "minutes")}
+    return facts | {"half_life_s": None if half_life is None else 60 * half_life}
+
 
 # What every job has beside the options of its method.
 FIELDS = {
