@@ -58,8 +58,13 @@ class _MixedConvolution(torch.autograd.Function):
         if to_input:
             of_x = backward(gradient, x, weight.to(x.dtype), None, *ctx.how, [True, False, False])[0]
         if to_weight:
-            exact = gradient.to(weight.dtype)
-            of_weight = backward(exact, x.to(weight.dtype), weight, None, *ctx.how, [False, True, False])[1]
+            exact, seen = _never_alone(gradient.to(weight.dtype)), _never_alone(x.to(weight.dtype))
+            of_weight = backward(exact, seen, weight, None, *ctx.how, [False, True, False])[1]
         if to_bias:
             of_bias = gradient.sum((0, 2, 3, 4), dtype=weight.dtype)
         return of_x, of_weight, of_bias, None, None
+
+
+def _never_alone(batch: torch.Tensor) -> torch.Tensor:
+    """A batch of one with an empty second: for one of few channels PyTorch takes a way that is six times slower."""
+    return batch if len(batch) > 1 else torch.cat([batch, torch.zeros_like(batch)])

@@ -10,7 +10,7 @@ import torch
 from PETDiffusionLib.diffusion.fitting import free_memory
 from PETDiffusionLib.diffusion.gaussian import Denoiser
 
-GRADIENT_COST = 3.0  # of a gradient step, in evaluations: forward, and backward to inputs and to weights
+GRADIENT_COST = 3.5  # of a gradient step, in evaluations: forward, and backward to inputs and to few weights
 VOLUMES, SINOGRAMS = 12, 6  # float32 volumes and sinograms that are alive at once
 # Bytes a voxel in single precision for each channel at half resolution, measured: in an evaluation, and in a gradient.
 EVALUATION_BYTES, GRADIENT_BYTES = 11.0, 20.0

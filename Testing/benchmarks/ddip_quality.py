@@ -19,9 +19,15 @@ import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
 from PETDiffusionLib.evaluation import metrics
-from PETDiffusionLib.methods.ddip import Settings, reconstruct_with_prior
+from PETDiffusionLib.methods.ddip import (
+    DRAWS_FOR_UNCERTAINTY,
+    PriorReconstruction,
+    Settings,
+    reconstruct_with_prior,
+)
 from PETDiffusionLib.methods.reconstruct import reconstruct
 from PETDiffusionLib.sinograms import Sinogram
+from Testing.benchmarks.gallery import write_gallery
 from Testing.benchmarks.reconstruction_bodies import Body, Study, study_of, test_bodies, tuning_bodies
 from Testing.benchmarks.rows import read_rows
 
@@ -58,10 +64,15 @@ def main() -> None:
     parser.add_argument("--bodies", nargs="+", help="only bodies whose names hold one of these words")
     parser.add_argument("--realisations", type=int, default=2)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--pictures", type=Path, help="also keep the volumes of realisation 0 in this folder")
+    parser.add_argument("--pictures", type=Path, help="keep the volumes of realisation 0 and a picture of them here")
+    parser.add_argument("--spread", choices=("tuning", "test"), help="judge the stated spread on these bodies instead")
     parser.add_argument("--table", action="store_true", help="only print the table of the rows there are")
     arguments = parser.parse_args()
     arguments.rows.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.spread:
+        bodies = tuning_bodies() if arguments.spread == "tuning" else test_bodies()
+        print_spread(arguments, _chosen(arguments, bodies))
+        return
     if not arguments.table:
         run(arguments)
     print(table(read_rows(arguments.rows)))
@@ -71,9 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Make the rows that are not in the file yet."""
     chosen = tuned(arguments)
     done = {(row["body"], row["realisation"], row["method"]) for row in read_rows(arguments.rows)}
-    for body in test_bodies():
-        if arguments.bodies and not any(word in body.name for word in arguments.bodies):
-            continue
+    for body in _chosen(arguments, test_bodies()):
         keys = [(body.name, r, method) for r in range(arguments.realisations) for method in arguments.methods]
         missing = [key for key in keys if key not in done]
         study = study_of(body) if missing else None
@@ -83,8 +92,16 @@ def run(arguments: argparse.Namespace) -> None:
             with open(arguments.rows, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
             if arguments.pictures and realisation == 0:
-                _keep(arguments.pictures, body, study, method, image)
+                arguments.pictures.mkdir(parents=True, exist_ok=True)
+                np.save(arguments.pictures / f"{body.name} {method}.npy", image)
             print(f"{body.name} {realisation} {method}: {row['psnr']:.2f} dB, {row['cpu_s']:.1f} s", flush=True)
+        if arguments.pictures and study is not None:
+            _draw(arguments.pictures, body, study)
+
+
+def _chosen(arguments: argparse.Namespace, bodies: list[Body]) -> list[Body]:
+    words = arguments.bodies or [""]
+    return [body for body in bodies if any(word in body.name for word in words)]
 
 
 def tuned(arguments: argparse.Namespace) -> dict[str, float]:
@@ -123,8 +140,7 @@ def reconstructed(
     arguments: argparse.Namespace, study: Study, sinogram: Sinogram, method: str, value: float, seed: int
 ) -> np.ndarray:
     """The volume [z, y, x] of a method at a value of its parameter."""
-    place = {"shape": study.expected.grid.shape[::-1], "voxel_mm": study.expected.grid.voxel_size_mm[0]}
-    place |= {"subsets": SUBSETS, "device": arguments.device}
+    place = _place(arguments, study)
     if method == "osem+gaussian":
         image = reconstruct(sinogram, "osem", iterations=3, **place).image
         sigma = [value / metrics.FWHM_PER_SIGMA / side for side in study.expected.grid.voxel_size_mm[::-1]]
@@ -134,8 +150,22 @@ def reconstructed(
     own = {"guidance": value} if method == "dps" else {"mu": value}
     settings = Settings(**{"method": method.split("+")[0].split()[0], **own, **ABLATION.get(method, {})})
     anatomy = study.anatomy if method in GUIDED else None
-    result = reconstruct_with_prior(sinogram, settings, model=arguments.prior, anatomy=anatomy, seed=seed, **place)
-    return sitk.GetArrayFromImage(result.image)
+    return sitk.GetArrayFromImage(_with_prior(arguments, study, sinogram, settings, seed, anatomy=anatomy).image)
+
+
+def _with_prior(
+    arguments: argparse.Namespace, study: Study, sinogram: Sinogram, settings: Settings, seed: int, **more: Any
+) -> PriorReconstruction:
+    return reconstruct_with_prior(
+        sinogram, settings, model=arguments.prior, seed=seed, **_place(arguments, study), **more
+    )
+
+
+def _place(arguments: argparse.Namespace, study: Study) -> dict[str, Any]:
+    """What all reconstructions of a study have in common."""
+    grid = study.expected.grid
+    place = {"shape": grid.shape[::-1], "voxel_mm": grid.voxel_size_mm[0]}
+    return place | {"subsets": SUBSETS, "device": arguments.device}
 
 
 def scores_of(study: Study, image: np.ndarray) -> dict[str, Any]:
@@ -162,9 +192,34 @@ def _body(study: Study) -> np.ndarray:
     return metrics.body_mask(study.reference, study.expected.grid.voxel_size_mm)
 
 
-def _keep(folder: Path, body: Body, study: Study, method: str, image: np.ndarray) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / f"{body.name} {method}.npz", image=image, reference=study.reference)
+def _draw(folder: Path, body: Body, study: Study) -> None:
+    """The plane with most of the lesion, of the true activity and of every method whose volume is kept."""
+    plane = int(study.lesion.sum((1, 2)).argmax())
+    volumes = {"activity": study.reference, "anatomy": sitk.GetArrayFromImage(study.anatomy)}
+    kept = {method: folder / f"{body.name} {method}.npy" for method in METHODS}
+    volumes |= {method: np.load(path) for method, path in kept.items() if path.exists()}
+    black = float(np.quantile(study.reference[plane], 0.998))
+    volumes["anatomy"] = volumes["anatomy"] * (black / float(np.quantile(volumes["anatomy"][plane], 0.998)))
+    write_gallery(folder / f"{body.name}.png", list(volumes), [([volume[plane] for volume in volumes.values()], black)])
+
+
+def print_spread(arguments: argparse.Namespace, bodies: list[Body]) -> None:
+    """Print the share of body voxels within 1.96 sd of DDIP's mean, and the factor that makes it 95 %.
+
+    SPREAD_FACTOR of `methods/ddip.py` comes from the tuning bodies; what is said of it, from the test bodies.
+    """
+    mu = tuned(arguments)["ddip"]
+    print(
+        f"body, share within 1.96 sd of {DRAWS_FOR_UNCERTAINTY} draws, the factor for 95 %, correlation with the error"
+    )
+    for body in bodies:
+        study = study_of(body)
+        sinogram = study.expected.measured(DRF, seed=body.seed)
+        result = _with_prior(arguments, study, sinogram, Settings(mu=mu), 0, samples=DRAWS_FOR_UNCERTAINTY)
+        mean, sd = (sitk.GetArrayFromImage(one)[_body(study)] for one in (result.image, result.uncertainty))
+        error, sd = np.abs(mean - study.reference[_body(study)]), np.maximum(sd, 1e-6)
+        share, factor = float((error <= 1.96 * sd).mean()), float(np.quantile(error / sd, 0.95)) / 1.96
+        print(f"{body.name}, {share:.3f}, {factor:.2f}, {np.corrcoef(error, sd)[0, 1]:.2f}", flush=True)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

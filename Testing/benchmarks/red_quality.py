@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy import ndimage
 
 from PETDiffusionLib.diffusion.sinogram_restoration import CountRestoration, restored_by_red
@@ -41,6 +40,7 @@ from PETDiffusionLib.sinograms.grid import ImageGrid
 from PETDiffusionLib.sinograms.sinogram import Sinogram
 from PETDiffusionLib.training.red import network_of
 from Testing.benchmarks.bodies import Body, as_image, test_bodies, tuning_bodies
+from Testing.benchmarks.gallery import write_gallery
 from Testing.benchmarks.rows import read_rows
 
 DRFS = (4, 20, 100)
@@ -242,19 +242,12 @@ def picture(bench: Bench, path: Path, drf: int) -> None:
     sinograms["noise-free"] = study.expected.measured(drf, seed=None).prompts
     images = {name: bench.osem(_replaced(data, prompts)) for name, prompts in sinograms.items()}
     plane = PLANES // 2
-    brightest = [
-        float(np.quantile(one, 0.998)) for one in (sinograms["noise-free"][plane].cpu(), study.reference[plane])
-    ]
-    rows = [
-        np.concatenate([255 * (1 - (one / white).clip(0, 1)) for one in shown], axis=1)
-        for shown, white in (
-            ([np.asarray(one[plane].cpu()) for one in sinograms.values()], brightest[0]),
-            ([one[plane] for one in images.values()], brightest[1]),
-        )
-    ]
-    page = Image.fromarray(np.concatenate(rows).astype(np.uint8))
-    page.resize((3 * page.width, 3 * page.height), Image.Resampling.NEAREST).save(path)
-    print(f"{path}: {body.name}, DRF {drf}, left to right: {', '.join(sinograms)}; sinograms above, volumes below")
+    rows = []
+    for shown, truth in ((sinograms, sinograms["noise-free"][plane].cpu()), (images, study.reference[plane])):
+        planes = [np.asarray(torch.as_tensor(one)[plane].cpu()) for one in shown.values()]
+        rows.append((planes, float(np.quantile(truth, 0.998))))
+    write_gallery(path, list(sinograms), rows)
+    print(f"{path}: {body.name}, DRF {drf}; sinograms above, volumes below")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
