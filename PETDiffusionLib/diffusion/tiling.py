@@ -7,6 +7,7 @@ windows always look at the same noise, and their estimates are blended before th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from PETDiffusionLib.diffusion.residual import Denoiser
 
 Box = tuple[slice, ...]
+MIRRORS = 8
 
 
 def plan_windows(occupied: np.ndarray, window: tuple[int, int, int], overlap: int, multiple: int = 8) -> list[Box]:
@@ -95,6 +97,12 @@ def mirrored(denoiser: Denoiser, axes: tuple[int, ...]) -> Denoiser:
     if not axes:
         return denoiser
     return lambda x_t, alpha, condition: denoiser(x_t.flip(axes), alpha, condition.flip(axes)).flip(axes)
+
+
+def mirror(draw: int) -> tuple[int, ...]:
+    """The axes of one of the MIRRORS of [batch, channel, z, y, x], the unmirrored first: another for every draw."""
+    every = [axes for count in range(4) for axes in combinations((2, 3, 4), count)]
+    return every[draw % MIRRORS]
 
 
 def padded_to_multiple(volume: torch.Tensor, multiple: int = 8) -> torch.Tensor:

@@ -21,6 +21,7 @@ from PETDiffusionLib.diffusion.absolute_noise import absolute_noise
 from PETDiffusionLib.diffusion.activity_scale import activity_scale
 from PETDiffusionLib.diffusion.gaussian import Denoiser, ddim, linear_alphas_cumprod, noised
 from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS, PriorDenoiser
+from PETDiffusionLib.diffusion.tiling import mirror, mirrored
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.methods.catalogue.ddip import BUNDLED_PRIOR
 from PETDiffusionLib.models import ModelCard, find_model, load_weights
@@ -44,10 +45,11 @@ from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
 from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
 
 ALPHAS_CUMPROD = linear_alphas_cumprod()
-FIRST_TIME, LAST_TIME = 300, 60  # sigma 1.2: OSEM's noise is drowned; sigma 0.2: what is left is the data's to say
-NOISE_SHARE = 0.1  # of the process' own noise in a step: less makes better means, none makes all draws alike
+FIRST_TIME, LAST_TIME = 200, 20  # sigma 0.7: OSEM's noise is drowned; sigma 0.08: what is left is the data's to say
+LONE_NOISE_SHARE = 0.1  # of the process' noise in a lone draw: it ends near the mean of many that have all of it
 START_ITERATIONS = 2
-DRAWS_FOR_UNCERTAINTY = 4
+DRAWS_FOR_UNCERTAINTY = 8
+SPREAD_FACTOR = 1.0
 RANK = 4
 ADAPTATION_RATES = {"low-rank": 1e-3, "full": 1e-4}
 
@@ -128,7 +130,8 @@ def reconstruct_with_prior(
     started = perf_counter()
     start = osem(lines, sinogram, START_ITERATIONS, shares).clone()
     pass_s = (perf_counter() - started) / START_ITERATIONS
-    walk = _Walk(settings, network, grid, AcquisitionModel(lines, sinogram, shares), start, seed)
+    noise_share = LONE_NOISE_SHARE if samples == 1 else 1.0
+    walk = _Walk(settings, network, grid, AcquisitionModel(lines, sinogram, shares), start, noise_share, seed)
     condition = _condition(anatomy, grid, where)
     cost = _said_cost(walk, condition, samples, pass_s, warn)
     draws = _draws(walk, samples, condition, partial(progress, f"Diffusion ({cost.text})"))
@@ -200,9 +203,11 @@ class _Walk:
         grid: ImageGrid,
         model: AcquisitionModel,
         start: torch.Tensor,
+        noise_share: float,
         seed: int,
     ) -> None:
-        self.settings, self.network, self.grid, self.model, self.seed = settings, network, grid, model, seed
+        self.settings, self.network, self.grid, self.model = settings, network, grid, model
+        self.noise_share, self.seed = noise_share, seed
         self.scale = activity_scale(start)
         self.start = (start / self.scale)[None, None]
         self.problem = ReconstructionProblem(model, self.scale)
@@ -211,9 +216,9 @@ class _Walk:
         times = self.settings.times
 
         def noise(step: int) -> torch.Tensor:
-            return NOISE_SHARE * absolute_noise(self.start.shape, self.start.device, self.seed, draw, step)
+            return self.noise_share * absolute_noise(self.start.shape, self.start.device, self.seed, draw, step)
 
-        consistent = self._knowing_the_data()
+        consistent = self._knowing_the_data(mirror(draw))
 
         def reported(x_t: torch.Tensor, t: float, condition: torch.Tensor) -> torch.Tensor:
             report(times.index(int(t)) / len(times))
@@ -226,21 +231,21 @@ class _Walk:
             x0 = self.problem.solve(x0, coupling(ALPHAS_CUMPROD, self.settings.mu)(times[-1]))
         return x0[0, 0] * self.scale * self.model.visible()
 
-    def denoiser(self, network: ResidualUNet3D) -> PriorDenoiser:
-        """The prior that `network` is, on this grid."""
-        return PriorDenoiser(FastPrecision(network), ALPHAS_CUMPROD, self.grid.voxel_size_mm[0])
+    def denoiser(self, network: ResidualUNet3D, axes: tuple[int, ...] = ()) -> Denoiser:
+        """The prior that `network` is, on this grid, through a mirror along `axes`."""
+        return mirrored(PriorDenoiser(FastPrecision(network), ALPHAS_CUMPROD, self.grid.voxel_size_mm[0]), axes)
 
-    def _knowing_the_data(self) -> Denoiser:
+    def _knowing_the_data(self, axes: tuple[int, ...]) -> Denoiser:
         """The method's denoiser; an adapting one has a network of its own, so that draws do not learn from another."""
         chosen, mu = self.settings, coupling(ALPHAS_CUMPROD, self.settings.mu)
         if chosen.method == "dps":
-            return posterior_sampling(self.denoiser(self.network), self.model, self.scale, chosen.guidance)
+            return posterior_sampling(self.denoiser(self.network, axes), self.model, self.scale, chosen.guidance)
         if chosen.method == "dds" or chosen.adapt == "none":
-            return data_consistent(self.denoiser(self.network), self.problem, mu)
+            return data_consistent(self.denoiser(self.network, axes), self.problem, mu)
         network = copy.deepcopy(self.network)
         trained = adapt_low_rank(network, RANK) if chosen.adapt == "low-rank" else list(network.parameters())
         rate = ADAPTATION_RATES[chosen.adapt]
-        return AdaptingDenoiser(self.denoiser(network), trained, rate, self.problem, mu, chosen.inner)
+        return AdaptingDenoiser(self.denoiser(network, axes), trained, rate, self.problem, mu, chosen.inner)
 
 
 def load_prior(card: ModelCard) -> ResidualUNet3D:

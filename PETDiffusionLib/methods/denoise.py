@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from PETDiffusionLib.diffusion.absolute_noise import absolute_noise
 from PETDiffusionLib.diffusion.noise_level import NoiseScale, noise_scale
 from PETDiffusionLib.diffusion.preconditioning import ResidualDenoiser, make_condition
 from PETDiffusionLib.diffusion.residual import sample, uniform_times
-from PETDiffusionLib.diffusion.tiling import mirrored, padded_to_multiple, plan_windows, tiled
+from PETDiffusionLib.diffusion.tiling import MIRRORS, mirror, mirrored, padded_to_multiple, plan_windows, tiled
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.methods.catalogue.denoise import BUNDLED_MODEL, DENOISE, PRESETS, StepsPreset
 from PETDiffusionLib.methods.denoising import DenoiseResult, Progress, Warn, check_call, denoise_job
@@ -28,7 +27,6 @@ from PETDiffusionLib.volumes import Volume
 from PETDiffusionLib.volumes.model_grid import as_scanned, grid_pair, image_on_grid
 
 WINDOW, OVERLAP = (96, 256, 256), 24
-MIRRORS = 8
 EMPTY_AIR = 0.01  # of the mean uptake: below it there is nothing to denoise
 
 
@@ -118,7 +116,7 @@ def restore(
     ticks = _ticker(progress, max(1, len(boxes)) * steps * draws)
     total, square, variance = (torch.zeros_like(y) for _ in range(3))
     for draw in range(draws):
-        looking = mirrored(ResidualDenoiser(FastPrecision(network), noise.uptake, noise.level), _mirror(draw))
+        looking = mirrored(ResidualDenoiser(FastPrecision(network), noise.uptake, noise.level), mirror(draw))
         denoiser = tiled(looking, boxes, OVERLAP, _untouched, lambda: next(ticks))
         gaussian = partial(absolute_noise, y.shape, y.device, seed, draw)
         estimate = sample(denoiser, y, condition, uniform_times(steps), spread, gaussian)
@@ -183,12 +181,6 @@ def _untouched(x_t: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
     """Where there is only air the low-dose volume stays as it is, and all of it may be noise."""
     y = condition[:, :1]
     return torch.cat([y, y.square()], dim=1)
-
-
-def _mirror(draw: int) -> tuple[int, ...]:
-    """One of the eight mirrors of [batch, channel, z, y, x], the unmirrored first."""
-    every = [axes for count in range(4) for axes in combinations((2, 3, 4), count)]
-    return every[draw % len(every)]
 
 
 def _ticker(progress: Callable[[float], None], total: int) -> Iterator[None]:
