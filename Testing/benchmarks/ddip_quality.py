@@ -39,8 +39,8 @@ TUNED = {
     "map-em": [0.0003, 0.001, 0.003, 0.01],
     "rdp": [0.003, 0.006, 0.01, 0.017, 0.03],
     "dps": [0.03, 0.1, 0.3],
-    "dds": [0.3, 1.0, 3.0, 10.0],
-    "ddip": [0.3, 1.0, 3.0],
+    "dds": [0.3, 0.5, 1.0, 2.0],
+    "ddip": [0.3, 0.5, 1.0, 2.0],
 }
 ABLATION = {
     "ddip adapt=none": {"adapt": "none"},
@@ -48,10 +48,13 @@ ABLATION = {
     "ddip inner=1": {"inner": 1},
     "ddip inner=10": {"inner": 10},
     "ddip mu=0.3": {"mu": 0.3},
-    "ddip mu=10": {"mu": 10.0},
+    "ddip mu=3": {"mu": 3.0},
+    "ddip steps=4": {"steps": 4},
+    "ddip steps=16": {"steps": 16},
 }
 GUIDED = ("ddip+anatomy",)
-METHODS = (*TUNED, *GUIDED, *ABLATION)
+MANY_DRAWS = ("dds samples=8", "ddip samples=8")
+METHODS = (*TUNED, *GUIDED, *MANY_DRAWS, *ABLATION)
 Reconstruct = Callable[[Study, Sinogram, float, int], np.ndarray]
 
 
@@ -108,7 +111,7 @@ def tuned(arguments: argparse.Namespace) -> dict[str, float]:
     """Each method's best parameter on the tuning bodies by mean PSNR; kept in a file beside the rows."""
     path = arguments.rows.with_suffix(".tuned.json")
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    needed = {"ddip" if method.startswith("ddip") else method for method in arguments.methods}
+    needed = {_kind(method) for method in arguments.methods}
     missing = [method for method in TUNED if method in needed and method not in found]
     studies = [study_of(body) for body in tuning_bodies()] if missing else []
     for method in missing:
@@ -128,7 +131,7 @@ def measured(
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Run one method on one sinogram and score it."""
     sinogram = study.expected.measured(DRF, seed=body.seed + realisation)
-    value = chosen["ddip" if method.startswith("ddip") else method]
+    value = chosen[_kind(method)]
     started, cpu = time.perf_counter(), time.process_time()
     image = reconstructed(arguments, study, sinogram, method, value, realisation)
     row = {"body": body.name, "realisation": realisation, "method": method, "parameter": value}
@@ -148,9 +151,14 @@ def reconstructed(
     if method in ("map-em", "rdp"):
         return sitk.GetArrayFromImage(reconstruct(sinogram, method, iterations=15, beta=value, **place).image)
     own = {"guidance": value} if method == "dps" else {"mu": value}
-    settings = Settings(**{"method": method.split("+")[0].split()[0], **own, **ABLATION.get(method, {})})
-    anatomy = study.anatomy if method in GUIDED else None
-    return sitk.GetArrayFromImage(_with_prior(arguments, study, sinogram, settings, seed, anatomy=anatomy).image)
+    settings = Settings(**{"method": _kind(method), **own, **ABLATION.get(method, {})})
+    more = {"anatomy": study.anatomy if method in GUIDED else None, "samples": 8 if method in MANY_DRAWS else 1}
+    return sitk.GetArrayFromImage(_with_prior(arguments, study, sinogram, settings, seed, **more).image)
+
+
+def _kind(method: str) -> str:
+    """The method of TUNED that one of METHODS is a form of."""
+    return next(name for name in TUNED if method == name or method.startswith((f"{name} ", f"{name}+")))
 
 
 def _with_prior(
@@ -206,12 +214,10 @@ def _draw(folder: Path, body: Body, study: Study) -> None:
 def print_spread(arguments: argparse.Namespace, bodies: list[Body]) -> None:
     """Print the share of body voxels within 1.96 sd of DDIP's mean, and the factor that makes it 95 %.
 
-    SPREAD_FACTOR of `methods/ddip.py` comes from the tuning bodies; what is said of it, from the test bodies.
+    The card's `spread_factor` comes from the tuning bodies; what is said of it, from the test bodies.
     """
     mu = tuned(arguments)["ddip"]
-    print(
-        f"body, share within 1.96 sd of {DRAWS_FOR_UNCERTAINTY} draws, the factor for 95 %, correlation with the error"
-    )
+    print(f"body, share within 1.96 sd of {DRAWS_FOR_UNCERTAINTY} draws, factor for 95 %, correlation with the error")
     for body in bodies:
         study = study_of(body)
         sinogram = study.expected.measured(DRF, seed=body.seed)

@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS
 from PETDiffusionLib.errors import Cancelled, PETDiffusionError
 from PETDiffusionLib.methods.ddip import Settings, reconstruct_with_prior
 from PETDiffusionLib.methods.reconstruct import reconstruct
@@ -51,7 +52,7 @@ def sinogram(expected: ExpectedSinogram) -> Sinogram:
 def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prior that was never trained: its estimate is x_t shrunk as a Gaussian of the data's width asks."""
     torch.manual_seed(0)
-    arguments = {"in_channels": 2, "out_channels": 1, "widths": [8, 8, 8], "blocks": [1, 1, 1]}
+    arguments = {**NETWORK_ARGUMENTS, "widths": [8, 8, 8], "blocks": [1, 1, 1]}
     card = {
         "id": "untrained-prior",
         "version": "1",
@@ -179,6 +180,16 @@ def test_the_command_line_writes_image_and_uncertainty(
     summary = json.loads((tmp_path / "out.nrrd.manifest.json").read_text())["summary"]
     assert summary["model"] == "untrained-prior"
     assert summary["estimated_minutes"] >= 0
+
+
+def test_an_uncertainty_of_one_draw_is_refused(
+    expected: ExpectedSinogram, prior: Path, tmp_path: Path, petdiffusion: Callable[..., CompletedProcess[str]]
+) -> None:
+    write_interfile(expected.measured(drf=4).prompts, SCANNER, tmp_path / "counted.hs")
+    asked = ("--method", "dds", "--prior", prior, "--samples", 1, "--uncertainty", "sd.nrrd")
+    done = petdiffusion("reconstruct", "counted.hs", "out.nrrd", *asked)
+    assert done.returncode == 2 and "--samples 2" in done.stderr
+    assert not (tmp_path / "out.nrrd").exists()
 
 
 def test_a_sinogram_of_stirs_own_geometry_reconstructs(shared_data: Path, prior: Path) -> None:

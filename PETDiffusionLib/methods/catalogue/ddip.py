@@ -36,7 +36,7 @@ _GUIDANCE = {
 }
 _COMMON = {
     "samples": Rule(
-        "whole", "Samples", "average so many draws (default: 1, or 4 for an uncertainty)", lowest=1, highest=1000
+        "whole", "Samples", "average so many draws (default: 1, or 8 for an uncertainty)", lowest=1, highest=1000
     ),
     "tracer": Rule("text", "Tracer", "the study's tracer; you are warned if the prior was trained on another"),
     **SUBSETS,
