@@ -35,9 +35,9 @@ DRF = 20.0
 SUBSETS = 8
 # method: the values of its parameter that are tried
 TUNED = {
-    "osem+gaussian": [4.0, 6.0, 8.0, 10.0],  # FWHM in mm
-    "map-em": [0.0003, 0.001, 0.003, 0.01],
-    "rdp": [0.003, 0.006, 0.01, 0.017, 0.03],
+    "osem+gaussian": [6.0, 7.0, 8.0, 9.0, 10.0],  # FWHM in mm
+    "map-em": [0.0006, 0.001, 0.0017, 0.003],
+    "rdp": [0.006, 0.01, 0.013, 0.017, 0.03],
     "dps": [0.03, 0.1, 0.3],
     "dds": [0.3, 0.5, 1.0, 2.0],
     "ddip": [0.3, 0.5, 1.0, 2.0],
