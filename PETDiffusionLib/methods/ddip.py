@@ -62,7 +62,7 @@ class Settings:
 
     method: str = "ddip"
     steps: int = 8
-    mu: float = 1.0
+    mu: float = 2.0
     adapt: str = "low-rank"
     inner: int = 3
     guidance: float = 0.1
@@ -308,9 +308,7 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     own = {name: options[name] for name in ("steps", "mu", "adapt", "inner", "guidance") if name in options}
     shape = None if options["shape"] is None else tuple(options["shape"])
     if "uncertainty" in job.outputs and options["samples"] == 1:
-        raise PETDiffusionError(
-            "bad-option", "An uncertainty is the spread of draws: give --samples 2 or more."
-        )
+        raise PETDiffusionError("bad-option", "An uncertainty is the spread of draws: give --samples 2 or more.")
     result = reconstruct_with_prior(
         sinogram,
         Settings(job.method, **own),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from PETDiffusionLib.methods.catalogue.method import File, Method
 from PETDiffusionLib.methods.catalogue.reconstruct import GRID, PROJECTOR, SUBSETS, TERMS
@@ -12,12 +13,10 @@ BUNDLED_PRIOR = "petdiffusion-prior"
 ADAPTATIONS = ("low-rank", "full", "none")
 
 _STEPS = Rule("whole", "Steps", "DDIM steps", default=8, lowest=2, highest=200)
-_SPLITTING = {
-    "mu": Rule(
-        "number", "Mu", "how strongly the reconstruction is pulled to the prior; higher is smoother",
-        default=1.0, lowest=0, above=True,
-    ),
-}  # fmt: skip
+_MU = Rule(
+    "number", "Mu", "how strongly the reconstruction is pulled to the prior; higher is smoother",
+    default=2.0, lowest=0, above=True,
+)  # fmt: skip
 _ADAPTATION = {
     "adapt": Rule("choice", "Adapt", "what of the prior learns from the data", default="low-rank", choices=ADAPTATIONS),
     "inner": Rule(
@@ -63,7 +62,7 @@ def _declared(name: str, title: str, own: Mapping[str, Rule]) -> Method:
 
 
 WITH_PRIOR = (
-    _declared("ddip", "DDIP: a prior that adapts to the data", {**_SPLITTING, **_ADAPTATION}),
-    _declared("dds", "DDS: a fixed prior, half-quadratic splitting", _SPLITTING),
+    _declared("ddip", "DDIP: a prior that adapts to the data", {"mu": _MU, **_ADAPTATION}),
+    _declared("dds", "DDS: a fixed prior, half-quadratic splitting", {"mu": replace(_MU, default=0.5)}),
     _declared("dps", "DPS: a fixed prior, posterior sampling", _GUIDANCE),
 )
