@@ -62,7 +62,7 @@ class Settings:
 
     method: str = "ddip"
     steps: int = 8
-    mu: float = 2.0
+    mu: float = 4.0
     adapt: str = "low-rank"
     inner: int = 3
     guidance: float = 0.1

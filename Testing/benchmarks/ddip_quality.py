@@ -40,15 +40,15 @@ TUNED = {
     "rdp": [0.006, 0.01, 0.013, 0.017, 0.03],
     "dps": [0.03, 0.1, 0.3],
     "dds": [0.3, 0.5, 1.0, 2.0],
-    "ddip": [0.3, 0.5, 1.0, 2.0],
+    "ddip": [0.5, 1.0, 2.0, 4.0, 8.0],
 }
 ABLATION = {
     "ddip adapt=none": {"adapt": "none"},
     "ddip adapt=full": {"adapt": "full"},
     "ddip inner=1": {"inner": 1},
     "ddip inner=10": {"inner": 10},
-    "ddip mu=0.3": {"mu": 0.3},
-    "ddip mu=3": {"mu": 3.0},
+    "ddip mu=1": {"mu": 1.0},
+    "ddip mu=16": {"mu": 16.0},
     "ddip steps=4": {"steps": 4},
     "ddip steps=16": {"steps": 16},
 }

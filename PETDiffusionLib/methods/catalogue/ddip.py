@@ -15,7 +15,7 @@ ADAPTATIONS = ("low-rank", "full", "none")
 _STEPS = Rule("whole", "Steps", "DDIM steps", default=8, lowest=2, highest=200)
 _MU = Rule(
     "number", "Mu", "how strongly the reconstruction is pulled to the prior; higher is smoother",
-    default=2.0, lowest=0, above=True,
+    default=4.0, lowest=0, above=True,
 )  # fmt: skip
 _ADAPTATION = {
     "adapt": Rule("choice", "Adapt", "what of the prior learns from the data", default="low-rank", choices=ADAPTATIONS),
