@@ -26,6 +26,7 @@ COMPLETE = {
         "weight_kg": 70.5,
         "dose_mbq": 300,
         "minutes": 0,
+        "half_life_minutes": 67.7,
         "grid": "model",
         "model": "some-model",
         "overwrite": True,

@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--prior", default="petdiffusion-prior")
     parser.add_argument("--methods", nargs="+", default=[*TUNED, *GUIDED], choices=METHODS)
     parser.add_argument("--bodies", nargs="+", help="only bodies whose names hold one of these words")
-    parser.add_argument("--realisations", type=int, default=2)
+    parser.add_argument("--realisations", type=int, default=3)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--pictures", type=Path, help="keep the volumes of realisation 0 and a picture of them here")
     parser.add_argument("--spread", choices=("tuning", "test"), help="judge the stated spread on these bodies instead")
