@@ -15,7 +15,7 @@ def models(tmp_path_factory):
     import torch
 
     from PETDiffusionLib.diffusion.count_bridge import CHANNELS
-from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS
+    from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS
     from PETDiffusionLib.models.writing import write_model
     from PETDiffusionLib.networks.ddpm3d import DDPM3D
     from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
@@ -24,7 +24,7 @@ from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS
     folder = tmp_path_factory.mktemp("methods")
     small = {"base": 32, "multipliers": [1, 1], "blocks": 1}
     thin = {"out_channels": 1, "widths": [8, 8, 8], "blocks": [1, 1, 1]}
-    prior, restorer = {**NETWORK_ARGUMENTS, **thin}, {"in_channels": CHANNELS, **thin}
+    prior, restorer = {**thin, **NETWORK_ARGUMENTS}, {"in_channels": CHANNELS, **thin}
     networks = {
         "denoise-ddpm3d": ({"name": "ddpm3d", "arguments": small}, DDPM3D(**small)),
         "prior": ({"name": "residual_unet3d", "arguments": prior}, ResidualUNet3D(**prior)),
