@@ -219,7 +219,7 @@ class _Walk:
         def noise(step: int) -> torch.Tensor:
             return self.noise_share * absolute_noise(self.start.shape, self.start.device, self.seed, draw, step)
 
-        consistent = self._knowing_the_data(mirror(draw))
+        consistent = self._knowing_the_data(draw)
 
         def reported(x_t: torch.Tensor, t: float, condition: torch.Tensor) -> torch.Tensor:
             report(times.index(int(t)) / len(times))
@@ -236,15 +236,17 @@ class _Walk:
         """The prior that `network` is, on this grid, through a mirror along `axes`."""
         return mirrored(PriorDenoiser(FastPrecision(network), ALPHAS_CUMPROD, self.grid.voxel_size_mm[0]), axes)
 
-    def _knowing_the_data(self, axes: tuple[int, ...]) -> Denoiser:
+    def _knowing_the_data(self, draw: int) -> Denoiser:
         """The method's denoiser; an adapting one has a network of its own, so that draws do not learn from another."""
-        chosen, mu = self.settings, coupling(ALPHAS_CUMPROD, self.settings.mu)
+        chosen, mu, axes = self.settings, coupling(ALPHAS_CUMPROD, self.settings.mu), mirror(draw)
         if chosen.method == "dps":
             return posterior_sampling(self.denoiser(self.network, axes), self.model, self.scale, chosen.guidance)
         if chosen.method == "dds" or chosen.adapt == "none":
             return data_consistent(self.denoiser(self.network, axes), self.problem, mu)
         network = copy.deepcopy(self.network)
-        trained = adapt_low_rank(network, RANK) if chosen.adapt == "low-rank" else list(network.parameters())
+        seed = int(np.random.SeedSequence([self.seed, draw]).generate_state(1)[0])
+        low_rank = chosen.adapt == "low-rank"
+        trained = adapt_low_rank(network, RANK, seed) if low_rank else list(network.parameters())
         rate = ADAPTATION_RATES[chosen.adapt]
         return AdaptingDenoiser(self.denoiser(network, axes), trained, rate, self.problem, mu, chosen.inner)
 

@@ -15,8 +15,9 @@ import torch
 
 from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS
 from PETDiffusionLib.errors import Cancelled, PETDiffusionError
-from PETDiffusionLib.methods.ddip import Settings, reconstruct_with_prior
+from PETDiffusionLib.methods.ddip import Settings, load_prior, reconstruct_with_prior
 from PETDiffusionLib.methods.reconstruct import reconstruct
+from PETDiffusionLib.models import ModelCard
 from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.projection.attenuation import WATER_MU_PER_MM
@@ -118,8 +119,10 @@ def test_the_guidance_of_dps_follows_the_data(sinogram: Sinogram, expected: Expe
     assert total(0.0) < 1.05 * total(0.0) < total(0.3) < expected.truth.sum()  # an untrained prior takes activity away
 
 
-def test_draws_of_a_seed_repeat_and_their_spread_is_the_uncertainty(sinogram: Sinogram, prior: Path) -> None:
-    settings = Settings("dds", 3)
+@pytest.mark.parametrize("settings", [Settings("dds", 3), replace(QUICK, steps=2)])
+def test_draws_of_a_seed_repeat_and_their_spread_is_the_uncertainty(
+    sinogram: Sinogram, prior: Path, settings: Settings
+) -> None:
     first, again = (reconstruct_with_prior(sinogram, settings, model=str(prior), samples=3, seed=5) for _ in range(2))
     other = reconstruct_with_prior(sinogram, settings, model=str(prior), samples=3, seed=6)
     assert np.array_equal(array_of(first.image), array_of(again.image))
@@ -180,6 +183,13 @@ def test_the_command_line_writes_image_and_uncertainty(
     summary = json.loads((tmp_path / "out.nrrd.manifest.json").read_text())["summary"]
     assert summary["model"] == "untrained-prior"
     assert summary["estimated_minutes"] >= 0
+
+
+def test_a_prior_that_does_not_see_the_filtered_input_is_refused(prior: Path) -> None:
+    card = ModelCard.load(prior)
+    older = {**card.architecture, "arguments": {**card.architecture["arguments"], "in_channels": 2}}
+    with pytest.raises(PETDiffusionError, match="Train it again"):
+        load_prior(replace(card, architecture=older))
 
 
 def test_an_uncertainty_of_one_draw_is_refused(
