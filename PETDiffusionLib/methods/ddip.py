@@ -244,9 +244,10 @@ class _Walk:
         if chosen.method == "dds" or chosen.adapt == "none":
             return data_consistent(self.denoiser(self.network, axes), self.problem, mu)
         network = copy.deepcopy(self.network)
-        seed = int(np.random.SeedSequence([self.seed, draw]).generate_state(1)[0])
-        low_rank = chosen.adapt == "low-rank"
-        trained = adapt_low_rank(network, RANK, seed) if low_rank else list(network.parameters())
+        trained = list(network.parameters())
+        if chosen.adapt == "low-rank":
+            seed = int(np.random.SeedSequence([self.seed, draw]).generate_state(1)[0])
+            trained = adapt_low_rank(network, RANK, seed)
         rate = ADAPTATION_RATES[chosen.adapt]
         return AdaptingDenoiser(self.denoiser(network, axes), trained, rate, self.problem, mu, chosen.inner)
 

@@ -10,13 +10,11 @@ import argparse
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from scipy.ndimage import gaussian_filter
 
 from PETDiffusionLib.evaluation import metrics
 from PETDiffusionLib.methods.ddip import (
@@ -27,9 +25,11 @@ from PETDiffusionLib.methods.ddip import (
 )
 from PETDiffusionLib.methods.reconstruct import reconstruct
 from PETDiffusionLib.sinograms import Sinogram
+from Testing.benchmarks.baselines import gaussian
 from Testing.benchmarks.gallery import write_gallery
 from Testing.benchmarks.reconstruction_bodies import Body, Study, study_of, test_bodies, tuning_bodies
 from Testing.benchmarks.rows import read_rows
+from Testing.benchmarks.spread import share_and_factor
 
 DRF = 20.0
 SUBSETS = 8
@@ -55,7 +55,6 @@ ABLATION = {
 GUIDED = ("ddip+anatomy",)
 MANY_DRAWS = ("dds samples=8", "ddip samples=8")
 METHODS = (*TUNED, *GUIDED, *MANY_DRAWS, *ABLATION)
-Reconstruct = Callable[[Study, Sinogram, float, int], np.ndarray]
 
 
 def main() -> None:
@@ -146,8 +145,7 @@ def reconstructed(
     place = _place(arguments, study)
     if method == "osem+gaussian":
         image = reconstruct(sinogram, "osem", iterations=3, **place).image
-        sigma = [value / metrics.FWHM_PER_SIGMA / side for side in study.expected.grid.voxel_size_mm[::-1]]
-        return gaussian_filter(sitk.GetArrayFromImage(image), sigma)
+        return gaussian(sitk.GetArrayFromImage(image), study.expected.grid.voxel_size_mm, value)
     if method in ("map-em", "rdp"):
         return sitk.GetArrayFromImage(reconstruct(sinogram, method, iterations=15, beta=value, **place).image)
     own = {"guidance": value} if method == "dps" else {"mu": value}
@@ -222,10 +220,11 @@ def print_spread(arguments: argparse.Namespace, bodies: list[Body]) -> None:
         study = study_of(body)
         sinogram = study.expected.measured(DRF, seed=body.seed)
         result = _with_prior(arguments, study, sinogram, Settings(mu=mu), 0, samples=DRAWS_FOR_UNCERTAINTY)
-        mean, sd = (sitk.GetArrayFromImage(one)[_body(study)] for one in (result.image, result.uncertainty))
-        error, sd = np.abs(mean - study.reference[_body(study)]), np.maximum(sd, 1e-6)
-        share, factor = float((error <= 1.96 * sd).mean()), float(np.quantile(error / sd, 0.95)) / 1.96
-        print(f"{body.name}, {share:.3f}, {factor:.2f}, {np.corrcoef(error, sd)[0, 1]:.2f}", flush=True)
+        mean, sd = (sitk.GetArrayFromImage(one) for one in (result.image, result.uncertainty))
+        inside = _body(study)
+        share, factor = share_and_factor(study.reference, mean, sd, inside)
+        correlation = metrics.error_correlation(study.reference, mean, sd, inside)
+        print(f"{body.name}, {share:.3f}, {factor:.2f}, {correlation:.2f}", flush=True)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

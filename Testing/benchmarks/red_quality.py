@@ -39,9 +39,11 @@ from PETDiffusionLib.sinograms.geometry import parallel_beam
 from PETDiffusionLib.sinograms.grid import ImageGrid
 from PETDiffusionLib.sinograms.sinogram import Sinogram
 from PETDiffusionLib.training.red import network_of
+from Testing.benchmarks.baselines import gaussian
 from Testing.benchmarks.bodies import Body, as_image, test_bodies, tuning_bodies
 from Testing.benchmarks.gallery import write_gallery
 from Testing.benchmarks.rows import read_rows
+from Testing.benchmarks.spread import share_and_factor
 
 DRFS = (4, 20, 100)
 SIZE, VOXEL_MM, VIEWS, PLANES = 96, 4.3, 88, 16
@@ -128,11 +130,6 @@ def _denoised(image: np.ndarray, model: str, seed: int) -> np.ndarray:
     return sitk.GetArrayFromImage(result.image)
 
 
-def smoothed(image: np.ndarray, fwhm_mm: float) -> np.ndarray:
-    """A Gaussian that is isotropic in mm."""
-    return ndimage.gaussian_filter(image, fwhm_mm / 2.3548 / VOXEL_MM)
-
-
 def tuned_gaussians(bench: Bench, path: Path) -> dict[str, float]:
     """The FWHM by DRF that is best for OSEM on the tuning bodies; kept in a file."""
     if path.exists():
@@ -143,7 +140,8 @@ def tuned_gaussians(bench: Bench, path: Path) -> dict[str, float]:
         inside = metrics.body_mask(study.reference, GRID.voxel_size_mm)
         for drf in DRFS:
             image = bench.osem(study.expected.measured(drf, seed=body.seed))
-            totals[drf] += [metrics.psnr(study.reference, smoothed(image, fwhm), inside) for fwhm in GAUSSIANS_MM]
+            filtered = (gaussian(image, GRID.voxel_size_mm, fwhm) for fwhm in GAUSSIANS_MM)
+            totals[drf] += [metrics.psnr(study.reference, one, inside) for one in filtered]
     best = {str(drf): float(GAUSSIANS_MM[int(total.argmax())]) for drf, total in totals.items()}
     path.write_text(json.dumps(best) + "\n")
     return best
@@ -208,7 +206,10 @@ def run(arguments: argparse.Namespace) -> None:
 def measured(bench: Bench, study: Study, data: Sinogram, name: str, seed: int, fwhm_mm: float) -> dict[str, Any]:
     """Run one method on one sinogram, time it and score it."""
     started = time.perf_counter()
-    image = smoothed(bench.osem(data), fwhm_mm) if name == "gaussian" else bench.methods[name](data, seed)
+    if name == "gaussian":
+        image = gaussian(bench.osem(data), GRID.voxel_size_mm, fwhm_mm)
+    else:
+        image = bench.methods[name](data, seed)
     seconds = round(time.perf_counter() - started, 3)
     return {"seconds": seconds} | scores(study, image)
 
@@ -225,10 +226,9 @@ def spread_of_draws(bench: Bench, bodies: list[Body]) -> None:
         inside = metrics.body_mask(study.reference, GRID.voxel_size_mm)
         for drf in DRFS:
             data = study.expected.measured(drf, seed=body.seed).to(bench.device)
-            error = np.abs(bench.methods["counts"](data, 0) - study.reference)[inside]
-            sd = np.std([drawn(data, number) for number in range(draws)], axis=0, ddof=1)[inside]
-            sd = bench.spread_factor * np.maximum(sd, 1e-6)
-            share, factor = float((error <= 1.96 * sd).mean()), float(np.quantile(error / sd, 0.95)) / 1.96
+            mean = bench.methods["counts"](data, 0)
+            sd = bench.spread_factor * np.std([drawn(data, number) for number in range(draws)], axis=0, ddof=1)
+            share, factor = share_and_factor(study.reference, mean, sd, inside)
             print(f"{body.name}, {drf}, {share:.3f}, {factor:.2f}", flush=True)
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 import time
 
-import numpy as np
 import SimpleITK as sitk
-from scipy.ndimage import gaussian_filter
+import torch
 
 from PETDiffusionLib.evaluation import metrics
 from PETDiffusionLib.methods.denoise import denoise
@@ -20,6 +19,7 @@ from PETDiffusionLib.methods.red import restore_sinogram
 from PETDiffusionLib.simulation.bodies import procedural_body
 from PETDiffusionLib.simulation.sinogram import project_phantom
 from PETDiffusionLib.sinograms import Sinogram, named_scanner
+from Testing.benchmarks.baselines import gaussian
 
 SEED = 720_900
 ITERATIONS, SUBSETS, VOXEL_MM = 2, 16, 4.0
@@ -42,8 +42,7 @@ def main() -> None:
     noisy = sitk.GetArrayFromImage(low_dose)
     volumes = {"osem": noisy}
     for fwhm in GAUSSIANS_MM:
-        sigma = [fwhm / metrics.FWHM_PER_SIGMA / size for size in spacing[::-1]]
-        volumes[f"gaussian {fwhm} mm"] = gaussian_filter(noisy, sigma)
+        volumes[f"gaussian {fwhm} mm"] = gaussian(noisy, spacing, fwhm)
     volumes["denoised after"] = sitk.GetArrayFromImage(denoise(low_dose, preset="fast").image)
     volumes["restored before"] = sitk.GetArrayFromImage(osem(restored))
     truth = sitk.GetArrayFromImage(reference)
@@ -61,10 +60,9 @@ def osem(sinogram: Sinogram) -> sitk.Image:
 
 def print_segments(scan: Sinogram, restored: Sinogram, free: Sinogram) -> None:
     """Every segment's total of trues against the expected one, and the root mean square error of its bins."""
-    counts = [segment.planes(scan.geometry.rings) for segment in scan.geometry.segments]
-    last = np.cumsum(counts)
-    for segment, count, end in zip(scan.geometry.segments, counts, last, strict=True):
-        planes = slice(int(end) - count, int(end))
+    segment_of_plane = torch.from_numpy(scan.geometry.plane_segment)
+    for number, segment in enumerate(scan.geometry.segments):
+        planes = segment_of_plane == number
         background = 0.0 if scan.additive is None else scan.additive[planes]
         wanted = free.prompts[planes] - background
         total = float((restored.prompts[planes] - background).sum() / wanted.sum())
