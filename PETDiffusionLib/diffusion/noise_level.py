@@ -1,4 +1,4 @@
-"""How noisy a PET volume is, from the volume alone: a smooth twin, a local noise scale, and one relative noise level.
+"""How noisy a PET volume is, from the volume alone: a smooth twin, a local noise scale, a level and a correlation.
 
 Everything is homogeneous in activity, so a denoiser built on these scales is exactly linear in it.
 """
@@ -17,36 +17,45 @@ LOCAL_SIGMA_MM = 10.0  # of the window in which the noise is measured
 UPTAKE_FLOOR = 0.05  # of the mean uptake: where there is nearly no activity there is still noise
 LEAST_LEVEL = 0.02
 LARGEST_LEVEL = 1.5
+LAGS = (1, 2, 4)  # voxels, each along the axis and across it
+CORRELATIONS = 2 * len(LAGS)
+MOST_SAMPLES = 200_000
+
+
+@dataclass(frozen=True)
+class WholeVolume:
+    """What is measured once for a volume: `uptake` [batch] in its unit, and two facts about its noise.
+
+    `level` [batch] is its relative size. `correlation` [batch, 6] is how alike it is at 1, 2 and 4 voxels along the
+    axis and across it: from 0 for white noise to 1 for noise much coarser than that.
+    """
+
+    uptake: torch.Tensor
+    level: torch.Tensor
+    correlation: torch.Tensor
 
 
 @dataclass(frozen=True)
 class NoiseScale:
-    """`smooth`, `scale` [batch, 1, z, y, x] and `uptake` [batch] in the volume's unit; `level` [batch] is relative."""
+    """`smooth`, `scale` [batch, 1, z, y, x] in the volume's unit, and what is one for the `whole` volume."""
 
     smooth: torch.Tensor
     scale: torch.Tensor
-    uptake: torch.Tensor
-    level: torch.Tensor
+    whole: WholeVolume
 
 
-def noise_scale(
-    volume: torch.Tensor,
-    voxel_size_mm: float,
-    whole: tuple[torch.Tensor, torch.Tensor] | None = None,
-) -> NoiseScale:
+def noise_scale(volume: torch.Tensor, voxel_size_mm: float, whole: WholeVolume | None = None) -> NoiseScale:
     """Measure `volume` [batch, 1, z, y, x] on cubic voxels.
 
     `scale` is the root mean square of y - smooth in a Gaussian window of 10 mm, so it follows the noise from the warm
-    rim to the attenuated middle and into hot organs; it is at least 2 % of the local uptake. `uptake` is the
-    activity-weighted mean, sum y^2 / sum y of the smooth volume; `level` is the median of |y - smooth| over the local
-    uptake, in the voxels that hold at least a twentieth of it, as a standard deviation. Crops of a larger volume are
-    given the (uptake, level) [batch] of the `whole`.
+    rim to the attenuated middle and into hot organs; it is at least 2 % of the local uptake. Crops of a larger volume
+    are given what was measured in the `whole` of it.
     """
     smooth = smoothed(volume, SMOOTHING_SIGMA_MM / voxel_size_mm).clamp_min_(0)
-    uptake, level = whole or _whole_volume(volume, smooth)
+    uptake = whole.uptake if whole else _uptake(smooth)
     mean_square = smoothed((volume - smooth).square_(), LOCAL_SIGMA_MM / voxel_size_mm).clamp_min_(0)
     scale = torch.maximum(mean_square.sqrt_(), LEAST_LEVEL * local_uptake(smooth, uptake))
-    return NoiseScale(smooth, scale, uptake, level)
+    return NoiseScale(smooth, scale, whole or _whole_volume(volume, smooth, scale, uptake))
 
 
 def local_uptake(smooth: torch.Tensor, uptake: torch.Tensor) -> torch.Tensor:
@@ -54,16 +63,49 @@ def local_uptake(smooth: torch.Tensor, uptake: torch.Tensor) -> torch.Tensor:
     return smooth + (UPTAKE_FLOOR * uptake).clamp_min(1e-12)[:, None, None, None, None]
 
 
-def _whole_volume(volume: torch.Tensor, smooth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The uptake and the noise level of each volume: [batch] both."""
-    uptake = smooth.square().sum((1, 2, 3, 4)) / smooth.sum((1, 2, 3, 4)).clamp_min(1e-12)
-    relative = (volume - smooth).abs_() / local_uptake(smooth, uptake)
-    levels = []
-    for deviation, near, mean in zip(relative, smooth, uptake, strict=True):
+def _uptake(smooth: torch.Tensor) -> torch.Tensor:
+    """The activity-weighted mean, sum y^2 / sum y of the smooth volume: [batch]."""
+    return smooth.square().sum((1, 2, 3, 4)) / smooth.sum((1, 2, 3, 4)).clamp_min(1e-12)
+
+
+def _whole_volume(volume: torch.Tensor, smooth: torch.Tensor, scale: torch.Tensor, uptake: torch.Tensor) -> WholeVolume:
+    """Level and correlation of the noise y - smooth, where there is at least a twentieth of the mean uptake.
+
+    Both are medians, which a lesion's edge does not move: of |y - smooth| over the local uptake, and of the differences
+    between voxels, each over its local `scale`.
+    """
+    noise = volume - smooth
+    relative, unit = noise.abs() / local_uptake(smooth, uptake), noise / scale
+    levels, correlations = [], []
+    for share, normal, near, mean in zip(relative[:, 0], unit[:, 0], smooth[:, 0], uptake, strict=True):
         occupied = near > UPTAKE_FLOOR * mean
-        ratio = deviation[occupied][:: max(1, int(occupied.sum()) // 200_000)]
-        levels.append(ratio.median() / 0.6745 if ratio.numel() else torch.zeros(()))
-    return uptake, torch.stack(levels).to(volume).clamp(LEAST_LEVEL, LARGEST_LEVEL)
+        places = occupied.nonzero()
+        places = places[:: max(1, len(places) // MOST_SAMPLES)]
+        sampled = share[places.unbind(1)]
+        levels.append(sampled.median() / 0.6745 if len(places) else torch.zeros(()))
+        correlations.append(_correlation(normal, occupied, places))
+    level = torch.stack(levels).to(volume).clamp(LEAST_LEVEL, LARGEST_LEVEL)
+    return WholeVolume(uptake, level, torch.stack(correlations).to(volume))
+
+
+def _correlation(noise: torch.Tensor, occupied: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """1 - E (n(r) - n(r + lag))^2 / 2 E n^2 of `noise` [z, y, x] by medians at `places` [n, 3]: [6]."""
+    of_axis = []
+    for axis in range(3):
+        for lag in LAGS:
+            moved = places.clone()
+            moved[:, axis] += lag
+            inside = moved[:, axis] < noise.shape[axis]
+            here, there = places[inside], moved[inside]
+            paired = occupied[there.unbind(1)]
+            first, second = noise[here[paired].unbind(1)], noise[there[paired].unbind(1)]
+            if not len(first):
+                of_axis.append(torch.zeros((), device=noise.device))
+                continue
+            size = first.abs().median().clamp_min(1e-6)
+            of_axis.append((1 - 0.5 * ((first - second).abs().median() / size).square()).clamp(-1, 1))
+    axial, second, third = torch.stack(of_axis).reshape(3, len(LAGS))
+    return torch.cat([axial, (second + third) / 2])
 
 
 def smoothed(volume: torch.Tensor, sigma: float) -> torch.Tensor:

@@ -7,11 +7,11 @@ scale, so the network always answers a question of unit size, whatever the dose,
 from __future__ import annotations
 
 import torch
-from torch import nn
 
-from PETDiffusionLib.diffusion.noise_level import NoiseScale, local_uptake
+from PETDiffusionLib.diffusion.noise_level import NoiseScale, WholeVolume, local_uptake, smoothed
 
 LOG_SD_RANGE = (-4.0, 2.0)
+BANDS = (1.0, 2.0, 4.0)  # sigma in voxels
 
 
 def make_condition(y: torch.Tensor, noise: NoiseScale) -> torch.Tensor:
@@ -20,25 +20,37 @@ def make_condition(y: torch.Tensor, noise: NoiseScale) -> torch.Tensor:
 
 
 class ResidualDenoiser:
-    """The denoiser of `network` for volumes of one noise level: `estimate = denoiser(x_t, alpha, condition)`.
+    """The denoiser of `network` for volumes of one noise: `estimate = denoiser(x_t, alpha, condition)`.
 
-    `uptake` and `level` [batch] are those of the whole volume (`noise_scale`), so every window is scaled alike.
-    Returns [batch, 2, z, y, x]: the estimate of x_0, and its variance.
+    `whole` is measured in the whole volume (`noise_scale`), so every window is scaled alike. The network answers, for
+    each voxel, the correction, the logarithm of its standard deviation, and how much of each band between x_0 and ever
+    smoother twins of it is noise too: a network learns to copy noise, so as to take it away, far more slowly than it
+    learns where to smooth. Returns [batch, 2, z, y, x]: the estimate of x_0, and its variance.
     """
 
-    def __init__(self, network: nn.Module, uptake: torch.Tensor, level: torch.Tensor) -> None:
-        self.network, self.uptake, self.level = network, uptake, level
+    def __init__(self, network: torch.nn.Module, whole: WholeVolume) -> None:
+        self.network, self.whole = network, whole
 
     def __call__(self, x_t: torch.Tensor, alpha: torch.Tensor | float, condition: torch.Tensor) -> torch.Tensor:
         y, smooth, scale = condition.chunk(3, dim=1)
         batch = x_t.shape[0]
         alpha = torch.as_tensor(alpha, dtype=x_t.dtype, device=x_t.device).expand(batch)
         weight = alpha[:, None, None, None, None]
-        uptake = self.uptake.expand(batch)
+        uptake = self.whole.uptake.expand(batch)
         local_level = torch.log(scale / local_uptake(smooth, uptake))
         structure = torch.asinh(smooth / uptake[:, None, None, None, None])
-        inputs = [(x_t - y) / scale, (y - smooth) / scale, structure, local_level]
-        answer = self.network(torch.cat(inputs, dim=1), alpha, self.level.log().expand(batch))
-        x0 = x_t - weight * scale * answer[:, :1]
+        inputs = torch.cat([(x_t - y) / scale, (y - smooth) / scale, structure, local_level], dim=1)
+        coarseness = -torch.log(1.02 - self.whole.correlation)  # tells 0.9 from 0.95 as well as 0 from 0.5
+        answer = self.network(inputs, alpha, self.whole.level.log().expand(batch), coarseness.expand(batch, -1))
+        x0 = without_bands(x_t - weight * scale * answer[:, :1], weight * answer[:, 2:].tanh())
         log_sd = answer[:, 1:2].clamp(*LOG_SD_RANGE)
         return torch.cat([x0, (scale * log_sd.exp()).square()], dim=1)
+
+
+def without_bands(volume: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+    """`volume` [batch, 1, z, y, x] less the share in `gates` [batch, bands, z, y, x] of each band, the finest first."""
+    result = finer = volume
+    for sigma, gate in zip(BANDS, gates.split(1, dim=1), strict=True):
+        coarser = smoothed(volume, sigma)
+        result, finer = result - gate * (finer - coarser), coarser
+    return result

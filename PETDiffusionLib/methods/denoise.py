@@ -85,7 +85,7 @@ def denoise(
         "preset": preset,
         "steps": walked,
         "samples": draws,
-        "noise_level": round(float(noise.level), 4),
+        "noise_level": round(float(noise.whole.level), 4),
         "model_grid": {"shape": pair.model_shape, "voxel_size_mm": pair.model_spacing_mm},
     }
     return DenoiseResult(denoised, uncertainty, facts)
@@ -110,13 +110,13 @@ def restore(
     y = padded_to_multiple(y)
     noise = noise_scale(y, voxel_size_mm)
     condition = make_condition(y, noise)
-    occupied = (noise.smooth > EMPTY_AIR * noise.uptake)[0, 0].cpu().numpy()
+    occupied = (noise.smooth > EMPTY_AIR * noise.whole.uptake)[0, 0].cpu().numpy()
     boxes = plan_windows(occupied, WINDOW, OVERLAP)
     spread = card.architecture["kappa"] * noise.scale
     ticks = _ticker(progress, max(1, len(boxes)) * steps * draws)
     total, square, variance = (torch.zeros_like(y) for _ in range(3))
     for draw in range(draws):
-        looking = mirrored(ResidualDenoiser(FastPrecision(network), noise.uptake, noise.level), mirror(draw))
+        looking = mirrored(ResidualDenoiser(FastPrecision(network), noise.whole), mirror(draw))
         denoiser = tiled(looking, boxes, OVERLAP, _untouched, lambda: next(ticks))
         gaussian = partial(absolute_noise, y.shape, y.device, seed, draw)
         estimate = sample(denoiser, y, condition, uniform_times(steps), spread, gaussian)
@@ -172,7 +172,7 @@ def _warn_outside_domain(volume: Volume, noise: NoiseScale, card: ModelCard, war
     if min(volume.voxel_size_mm) < smallest or max(volume.voxel_size_mm) > largest:
         warn("voxel-size", f"Voxels of {sizes} mm lie outside the {smallest} to {largest} mm that the model knows.")
     low, high = card.training.get("noise_level_range", (0.0, float("inf")))
-    level = float(noise.level)
+    level = float(noise.whole.level)
     if not low <= level <= high:
         warn("noise-level", f"The noise level {level:.2f} lies outside the {low} to {high} that the model knows.")
 

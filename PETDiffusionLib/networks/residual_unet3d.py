@@ -15,10 +15,10 @@ from PETDiffusionLib.networks.convolutions import Conv3d, ConvTranspose3d
 
 
 class ResidualUNet3D(nn.Module):
-    """Three levels of residual blocks with their two scalars, time and noise level, as per-channel scale and shift.
+    """Three levels of residual blocks that hear of time and noise by per-channel scales and shifts.
 
-    Forward: `x` [batch, in_channels, z, y, x] with sides that divide by 8; `time` and `noise_level` [batch].
-    Returns [batch, out_channels, z, y, x].
+    Forward: `x` [batch, in_channels, z, y, x] with sides that divide by 8; `time` and `noise_level` [batch]; for a
+    network of so many `facts`, these too, [batch, facts]. Returns [batch, out_channels, z, y, x].
     """
 
     frequencies: torch.Tensor
@@ -30,6 +30,7 @@ class ResidualUNet3D(nn.Module):
         widths: tuple[int, int, int] = (32, 64, 112),
         blocks: tuple[int, int, int] = (1, 2, 3),
         embedding: int = 64,
+        facts: int = 0,
     ) -> None:
         super().__init__()
         first, second, third = widths
@@ -39,6 +40,9 @@ class ResidualUNet3D(nn.Module):
         self.register_buffer(
             "frequencies", torch.exp(torch.linspace(0, math.log(30), embedding // 4)), persistent=False
         )
+        self.facts = nn.Linear(facts, embedding, bias=False) if facts else None
+        if self.facts is not None:
+            _start_at_zero(self.facts)
         self.enter = Conv3d(8 * in_channels, first, 3, padding=1)
         self.encode1 = _blocks(first, embedding, blocks[0])
         self.down1 = Conv3d(first, second, 2, stride=2)
@@ -52,8 +56,11 @@ class ResidualUNet3D(nn.Module):
         self.leave = Conv3d(first, 8 * out_channels, 3, padding=1)
         _start_at_zero(self.leave)
 
-    def forward(self, x: torch.Tensor, time: torch.Tensor, noise_level: torch.Tensor) -> torch.Tensor:
-        embedded = self.embed(torch.cat([self._waves(time), self._waves(noise_level)], dim=1))
+    def forward(
+        self, x: torch.Tensor, time: torch.Tensor, noise_level: torch.Tensor, facts: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        waves = torch.cat([self._waves(time), self._waves(noise_level)], dim=1)
+        embedded = self.embed(waves if self.facts is None else waves + self.facts(facts))
         top = _run(self.encode1, self.enter(space_to_depth(x)), embedded)  # [batch, first, z/2, y/2, x/2]
         mid = _run(self.encode2, self.down1(top), embedded)  # [batch, second, z/4, y/4, x/4]
         low = _run(self.middle, self.down2(mid), embedded)  # [batch, third, z/8, y/8, x/8]

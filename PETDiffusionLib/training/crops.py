@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from PETDiffusionLib.diffusion.noise_level import noise_scale
+from PETDiffusionLib.diffusion.noise_level import WholeVolume, noise_scale
 from PETDiffusionLib.simulation.acquisition import FWHM_TO_SIGMA
 from PETDiffusionLib.training.cases import load_case
 from PETDiffusionLib.volumes.resampling import centre_matrix, isotropic_grid, spline_matrix
@@ -17,15 +18,20 @@ from PETDiffusionLib.volumes.resampling import centre_matrix, isotropic_grid, sp
 FILTERED_SHARE = 0.6
 POST_FILTER_MM = (2.0, 8.0)
 LARGEST_NOISE_FACTOR = 2.0
+LARGEST_ZOOM = 0.08  # more would belie the noise's correlation, which is measured without
 
 
 @dataclass(frozen=True)
 class Crops:
-    """`pair` [batch, 2, z, y, x] is low dose and reference in SUV; `uptake`, `level` [batch] are the whole volumes'."""
+    """`pair` [batch, 2, z, y, x] is low dose and reference in SUV; `whole` was measured in the whole volumes."""
 
     pair: torch.Tensor
-    uptake: torch.Tensor
-    level: torch.Tensor
+    whole: WholeVolume
+
+    def one_by_one(self) -> Iterator[Crops]:
+        """Each crop as a batch of its own."""
+        for number in range(len(self.pair)):
+            yield Crops(self.pair[number : number + 1], _chosen(self.whole, number))
 
 
 @dataclass(frozen=True)
@@ -67,14 +73,13 @@ class _Held:
     body: np.ndarray  # [voxels, 3], where crops may be centred
     voxel_size_mm: tuple[float, ...]
     protocols: list[Protocol]  # one for each dose
-    uptake: torch.Tensor  # [doses]
-    level: torch.Tensor  # [doses]
+    whole: WholeVolume  # [doses]
 
 
 class CropSource:
     """Pairs of low-dose and reference crops from case files, drawn with one generator, at `voxel_size_mm` on `device`.
 
-    A crop is centred anywhere in the body; the voxels are taken up to 15 % larger or smaller than they are, and axes
+    A crop is centred anywhere in the body; the voxels are taken up to 8 % larger or smaller than they are, and axes
     are flipped and transposed, so that one case serves as many.
     """
 
@@ -86,8 +91,8 @@ class CropSource:
 
     def batch(self, size: int, rng: np.random.Generator) -> Crops:
         """`size` crops."""
-        pairs, uptakes, levels = zip(*(self._draw(rng) for _ in range(size)), strict=True)
-        return Crops(torch.stack(pairs), torch.stack(uptakes), torch.stack(levels))
+        pairs, wholes = zip(*(self._draw(rng) for _ in range(size)), strict=True)
+        return Crops(torch.stack(pairs), _joined(wholes))
 
     def _hold(self, path: Path, rng: np.random.Generator) -> _Held:
         case = load_case(path)
@@ -97,18 +102,17 @@ class CropSource:
         counts = zip(pair.input_shape, pair.input_spacing_mm, pair.model_shape, pair.model_spacing_mm, strict=True)
         matrices = [centre_matrix(*count) for count in counts]
         protocols = [Protocol.random(rng) for _ in case.low_dose]
-        noise = []
+        wholes = []
         for dose, protocol in enumerate(protocols):
             low_dose = self._pair(volumes, dose, case.voxel_size_mm, matrices, protocol)[:1]
-            noise.append(noise_scale(low_dose[None], self.voxel_size_mm))
-        uptake, level = torch.cat([n.uptake for n in noise]), torch.cat([n.level for n in noise])
-        return _Held(volumes.half(), body, case.voxel_size_mm, protocols, uptake, level)
+            wholes.append(noise_scale(low_dose[None], self.voxel_size_mm).whole)
+        return _Held(volumes.half(), body, case.voxel_size_mm, protocols, _joined(wholes))
 
-    def _draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, WholeVolume]:
         case = self.cases[rng.integers(len(self.cases))]
-        dose = int(rng.integers(len(case.level)))
+        dose = int(rng.integers(len(case.protocols)))
         centre = case.body[rng.integers(len(case.body))]
-        zoom = np.exp(rng.uniform(np.log(0.85), np.log(1.15)))
+        zoom = np.exp(rng.uniform(-LARGEST_ZOOM, LARGEST_ZOOM))
         matrices = [
             spline_matrix(count, self._positions(count, size * zoom, points, middle, rng))
             for count, size, points, middle in zip(
@@ -119,7 +123,7 @@ class CropSource:
         pair = pair.flip([axis + 1 for axis in range(3) if rng.random() < 0.5])
         if rng.random() < 0.5 and self.crop[1] == self.crop[2]:
             pair = pair.transpose(2, 3)
-        return pair, case.uptake[dose], case.level[dose]
+        return pair, _chosen(case.whole, dose)
 
     def _pair(
         self,
@@ -143,3 +147,14 @@ class CropSource:
         start = middle + rng.uniform(-0.5, 0.5) - (points - 1) / 2 * step
         last_start = count - 1 - (points - 1) * step
         return np.clip(start, min(0, last_start), max(0, last_start)) + np.arange(points) * step
+
+
+def _chosen(whole: WholeVolume, number: int) -> WholeVolume:
+    """One of a batch, as a batch of one."""
+    one = slice(number, number + 1)
+    return WholeVolume(whole.uptake[one], whole.level[one], whole.correlation[one])
+
+
+def _joined(wholes: Sequence[WholeVolume]) -> WholeVolume:
+    """Batches one after the other."""
+    return WholeVolume(*(torch.cat([getattr(whole, fact.name) for whole in wholes]) for fact in fields(WholeVolume)))

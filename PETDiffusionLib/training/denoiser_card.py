@@ -16,7 +16,7 @@ def denoiser_card(
     arguments: argparse.Namespace,
     steps: int,
     source: CropSource,
-    widths: tuple[int, int, int],
+    network: dict[str, Any],
     kappa: float,
     voxel_size_mm: float,
 ) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def denoiser_card(
         "version": arguments.version,
         "task": "denoise",
         "title": "PETDiffusion denoiser (residual diffusion, simulated multi-tracer PET)",
-        "architecture": {"name": "residual_unet3d", "arguments": {"widths": widths}, "kappa": kappa},
+        "architecture": {"name": "residual_unet3d", "arguments": network, "kappa": kappa},
         "input": {"unit": "suvbw", "scale": 1.0, "voxel_size_mm": [voxel_size_mm] * 3},
         "training": _training_facts(arguments, steps, source),
         "figures": {},
@@ -36,7 +36,7 @@ def denoiser_card(
 
 def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSource) -> dict[str, Any]:
     """Data, command, seed, steps, and the voxel sizes and noise levels that were seen."""
-    levels = torch.cat([case.level for case in source.cases])
+    levels = torch.cat([case.whole.level for case in source.cases])
     sizes = [size for case in source.cases for size in case.voxel_size_mm]
     command = f"petdiffusion train denoiser OUT --cases {arguments.cases} --steps {arguments.steps}"
     start = {}
