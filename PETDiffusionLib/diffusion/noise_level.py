@@ -19,7 +19,7 @@ LEAST_LEVEL = 0.02
 LARGEST_LEVEL = 1.5
 LAGS = (1, 2, 4)  # voxels, each along the axis and across it
 CORRELATIONS = 2 * len(LAGS)
-MOST_SAMPLES = 200_000
+MOST_SAMPLES = 40_000
 
 
 @dataclass(frozen=True)

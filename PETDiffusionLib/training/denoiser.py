@@ -61,8 +61,8 @@ def losses(network: torch.nn.Module, crops: Crops, generator: torch.Generator) -
     stated = variance / noise.scale.square()
     surprise = 0.5 * error.detach().square() / variance + 0.5 * stated.log()
     surprise = surprise * stated.detach().sqrt()  # or one too sure voxel would outweigh all others
-    gain, likelihood = -(share + LEAST_SHARE).log().mean(), (surprise * occupied).sum() / occupied.sum()
-    return {"loss": 0.1 * likelihood - gain, "gain": gain, "likelihood": likelihood}
+    squared, likelihood = (share + LEAST_SHARE).log().mean(), (surprise * occupied).sum() / occupied.sum()
+    return {"loss": squared + 0.1 * likelihood, "squared": squared, "likelihood": likelihood}
 
 
 def _mean_square(values: torch.Tensor) -> torch.Tensor:
