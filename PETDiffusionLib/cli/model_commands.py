@@ -17,7 +17,18 @@ from PETDiffusionLib.methods.catalogue import METHODS, Method
 from PETDiffusionLib.models import file_is_intact, find_model, list_models, model_folders, user_folder
 from PETDiffusionLib.models.importing import KINDS, import_checkpoint
 
-NEEDED = ("torch", "numpy", "SimpleITK", "scikit-image", "scipy", "pydicom", "safetensors", "tqdm", "pillow")
+NEEDED = (
+    "torch",
+    "numpy",
+    "SimpleITK",
+    "scikit-image",
+    "scipy",
+    "pydicom",
+    "safetensors",
+    "tqdm",
+    "pillow",
+    "filelock",
+)
 
 
 def add_commands(commands: Any) -> None:

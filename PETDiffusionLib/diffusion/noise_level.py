@@ -20,6 +20,9 @@ LARGEST_LEVEL = 1.5
 LAGS = (1, 2, 4)  # voxels, each along the axis and across it
 CORRELATIONS = 2 * len(LAGS)
 MOST_SAMPLES = 40_000
+SPECTRUM_SIGMAS = (1.0, 2.0, 4.0, 8.0)  # voxels: the borders of the bands
+SPECTRUM_WINDOW = 12.0  # voxels: sigma of the neighbourhood that a spectrum is of
+LEAST_OF_SCALE = 0.03
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,21 @@ def noise_scale(volume: torch.Tensor, voxel_size_mm: float, whole: WholeVolume |
     mean_square = smoothed((volume - smooth).square_(), LOCAL_SIGMA_MM / voxel_size_mm).clamp_min_(0)
     scale = torch.maximum(mean_square.sqrt_(), LEAST_LEVEL * local_uptake(smooth, uptake))
     return NoiseScale(smooth, scale, whole or _whole_volume(volume, smooth, scale, uptake))
+
+
+def local_spectrum(volume: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """How strong each band of a neighbourhood is, as the logarithm of its RMS over `scale`: [batch, 3, z, y, x].
+
+    Noise is strong in the finer bands, anatomy in the coarser ones: what is calm may be smoothed further than a network
+    that sees a few centimetres would dare.
+    """
+    twins = [smoothed(volume, sigma) for sigma in SPECTRUM_SIGMAS]
+    bands = [
+        smoothed((finer - coarser).square_(), SPECTRUM_WINDOW)
+        for finer, coarser in zip(twins[:-1], twins[1:], strict=True)
+    ]
+    strength = torch.cat(bands, dim=1).clamp_min_(0).sqrt_()
+    return (strength / scale).clamp_min_(LEAST_OF_SCALE).log_()
 
 
 def local_uptake(smooth: torch.Tensor, uptake: torch.Tensor) -> torch.Tensor:

@@ -9,25 +9,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from filelock import FileLock, Timeout
+
+from PETDiffusionLib.errors import PETDiffusionError
+
 
 class Staging:
     """A context in which outputs are written to `paths`, and appear under their own names by `publish()`.
 
     Each output has a hidden folder beside its place, on the same file system, so that publishing is a rename.
-    The folder's name follows from the output's, so that what a killed program left there is cleared by the next one.
-    Entering raises OSError where nothing can be written.
+    The folder's name follows from the output's, so that what a killed program left there is cleared by the next one;
+    a lock beside it, which ends with its program, tells that from another job's work. Entering raises OSError where
+    nothing can be written, and PETDiffusionError where another job writes the same output.
     """
 
     def __init__(self, outputs: Mapping[str, Path]) -> None:
         self._outputs = dict(outputs)
         self._folders = {role: path.parent / _folder_name(path) for role, path in self._outputs.items()}
         self.paths = {role: self._folders[role] / path.name for role, path in self._outputs.items()}
+        self._held: dict[Path, FileLock] = {}
 
     def __enter__(self) -> Staging:
         try:
-            for folder in self._folders.values():
+            for role, folder in self._folders.items():
+                self._hold(folder, self._outputs[role])
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
+        except PETDiffusionError:
+            self._clear()
+            raise
         except OSError as error:
             self._clear()
             error.filename = str(folder.parent)  # the place that the user knows
@@ -63,9 +73,26 @@ class Staging:
                 os.replace(before, place)
             raise
 
+    def _hold(self, folder: Path, output: Path) -> None:
+        """Make `folder` ours until the end, or refuse."""
+        lock = FileLock(folder.with_suffix(".lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise PETDiffusionError(
+                "output-in-use",
+                f"{output} is being written by another job. Wait until that one has ended, or give another output.",
+            ) from None
+        except NotImplementedError:
+            pass  # a file system without locks: nobody can be told
+        self._held[folder] = lock
+
     def _clear(self) -> None:
-        for folder in self._folders.values():
+        for folder, lock in self._held.items():
             shutil.rmtree(folder, ignore_errors=True)
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+        self._held.clear()
 
 
 def _folder_name(path: Path) -> str:

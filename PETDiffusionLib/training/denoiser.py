@@ -14,7 +14,7 @@ import torch
 
 from PETDiffusionLib.cli.arguments import whole_number_from
 from PETDiffusionLib.diffusion.noise_level import CORRELATIONS, noise_scale
-from PETDiffusionLib.diffusion.preconditioning import BANDS, ResidualDenoiser, make_condition
+from PETDiffusionLib.diffusion.preconditioning import BANDS, INPUTS, ResidualDenoiser, make_condition
 from PETDiffusionLib.diffusion.residual import diffused
 from PETDiffusionLib.models import find_model, load_weights
 from PETDiffusionLib.models.writing import write_model
@@ -28,7 +28,12 @@ from PETDiffusionLib.training.processes import first_process_first, rank, traini
 
 MODEL_ID, VERSION = "petdiffusion-denoiser", "4.0.0"
 VOXEL_SIZE_MM = 2.5  # the reconstructions of the tuning bodies come back from this grid with 66 dB and more
-NETWORK: dict[str, Any] = {"widths": (48, 80, 96), "out_channels": 2 + len(BANDS), "facts": CORRELATIONS}
+NETWORK: dict[str, Any] = {
+    "widths": (48, 80, 96),
+    "in_channels": INPUTS,
+    "out_channels": 2 + len(BANDS),
+    "facts": CORRELATIONS,
+}
 KAPPA = 0.5  # the bridge's width in local noise scales
 ONE_STEP_SHARE = 0.7  # how often t = 1, where `fast` works
 LEAST_GIVEN = 0.01  # of the uptake: a crop with less noise than that has nothing to teach

@@ -44,7 +44,7 @@ def data(tmp_path, monkeypatch):
 
 
 def arguments(data, out, steps):
-    plan = ("--cases", 1, "--steps", steps, "--batch", 2, "--rate", 2e-3, "--every", 2)
+    plan = ("--cases", 1, "--steps", steps, "--batch", 2, "--rate", 5e-4, "--every", 2)
     return arguments_of(training, out, "--data", data, *plan)
 
 
@@ -78,7 +78,7 @@ def test_the_end_is_a_model_with_a_card(data, tmp_path) -> None:
     card = ModelCard.load(next((tmp_path / "run" / "model").glob("*.json")))
     assert card.training["steps"] == 2
     assert "--seed 0" in card.training["command"]
-    assert set(load_weights(card)) == set(training.ResidualUNet3D().state_dict())
+    assert set(load_weights(card)) == set(training.ResidualUNet3D(**training.NETWORK).state_dict())
 
 
 def test_a_case_is_the_same_from_its_seed_and_survives_its_file(tmp_path) -> None:
