@@ -42,8 +42,13 @@ def whole_number_from(limit: int) -> Callable[[str], int]:
     return parse
 
 
-def add_option(parser: argparse._ActionsContainer, name: str, rules: Sequence[Rule]) -> None:
-    """The argument of an option; several methods may each have a rule for it. It is None where it is not given."""
+def add_option(
+    parser: argparse._ActionsContainer, name: str, rules: Sequence[Rule], methods: Sequence[str] = ()
+) -> None:
+    """The argument of an option. It is None where it is not given.
+
+    Several `methods` may each have a rule for it; the help says whose default is which.
+    """
     first = rules[0]
     flag = "--" + name.replace("_", "-")
     if first.kind == "flag":
@@ -58,16 +63,26 @@ def add_option(parser: argparse._ActionsContainer, name: str, rules: Sequence[Ru
 
     choices = list(dict.fromkeys(choice for rule in rules for choice in rule.choices))
     metavar = "{" + ",".join(choices) + "}" if choices else {"whole": "N", "number": "X"}.get(first.kind, "TEXT")
-    defaults = {str(rule.default) for rule in rules if rule.default is not None}
-    default = f" (default: {', '.join(sorted(defaults))})" if defaults else ""
     parser.add_argument(
         flag,
         *(["--" + first.alias] if first.alias else []),
         type=parse,
         metavar=metavar,
         nargs=first.count if first.count > 1 else None,
-        help=first.help + default,
+        help=first.help + _default_of(rules, methods),
     )
+
+
+def _default_of(rules: Sequence[Rule], methods: Sequence[str]) -> str:
+    """What an option is where it is not given, for each of the methods if they differ."""
+    defaults = [rule.default for rule in rules]
+    if all(default == defaults[0] for default in defaults):
+        return "" if defaults[0] is None else f" (default: {defaults[0]})"
+    users: dict[Any, list[str]] = {}
+    for default, method in zip(defaults, methods, strict=True):
+        users.setdefault(default, []).append(method)
+    told = "; ".join(f"{default} for {', '.join(names)}" for default, names in users.items() if default is not None)
+    return f" (default: {told})"
 
 
 def add_dose_arguments(parser: argparse.ArgumentParser) -> None:

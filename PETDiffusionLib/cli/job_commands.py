@@ -56,7 +56,7 @@ def _add_method_arguments(parser: argparse.ArgumentParser, methods: dict[str, Me
     options = dict(_merged(method.rules for method in methods.values()))
     for name, rules in options.items():
         if name not in STATED_SUV:
-            add_option(parser, name, rules)
+            add_option(parser, name, rules, [key for key, method in methods.items() if name in method.rules])
     for name, rule in FIELDS.items():
         add_option(parser, name, [rule])
     parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from PETDiffusionLib.simulation.tracers import draw_uptake
 ORGAN_OF_NAME = (
     (r"(sagittal|transverse|sigmoid|straight|cavernous|venous|coronary) sinus", "blood"),
     (r"background|\bair\b|airway|trachea|sinus", "gas"), (r"urinary tract|ureter|urethra", "bladder"),
-    (r"muscle|capitis|gluteus|iliopsoas|autochthon", "muscle"),
+    (r"muscle|capitis|gluteus|iliopsoas|autochthon|temporalis|masseter|pterygoid|rectus$| oblique$|levator|uvula|tensor"
+     r"|palato|zygomaticus|nasalis|buccinator|tongue|glossus|constrictor|pharyngeus|longus|stylohyoid|trapezius|sternocleidomastoid"
+     r"|scalenus|digastric", "muscle"),
     (r"skull|mandible|tooth|teeth|cortical bone", "cortical bone"),
     (r"white matter|callosum|peduncle|capsule|fornix|tract|commissure|chiasm|optic|fasciculus|\bspinal\b",
      "white matter"),
@@ -46,12 +49,12 @@ ORGAN_OF_NAME = (
 MU_OF_ORGAN = {"marrow": BONE_MU_PER_MM, "cortical bone": BONE_MU_PER_MM, "lung": LUNG_MU_PER_MM, "gas": 0.0}
 
 
-def organ_of(name: str) -> str:
-    """The organ of the uptake tables that a label's name speaks of; "muscle" where none is known."""
+def organ_of(name: str) -> str | None:
+    """The organ of the uptake tables that a label's name speaks of; None where none is known."""
     for pattern, organ in ORGAN_OF_NAME:
         if re.search(pattern, name.replace("_", " ").lower()):
             return organ
-    return "muscle"
+    return None
 
 
 def read_label_names(path: Path) -> dict[int, str]:
@@ -99,13 +102,15 @@ def label_phantom(
 
     `names` says what each label is; `uptake` {name: SUV} overrides the tracer's. A CT in HU on the labels' grid gives
     the body's outline, its fat and the attenuation; without one, what the labels enclose is filled with muscle.
-    Raises PETDiffusionError "bad-table" for an uptake of a name that is none of the names.
+    Warns of names that no organ is known by, which become muscle. Raises PETDiffusionError "bad-table" for an uptake of
+    a name that is none of the names.
     """
     uptake = uptake or {}
-    unknown = sorted(set(uptake) - set(names.values()))
-    if unknown:
+    strangers = sorted(set(uptake) - set(names.values()))
+    if strangers:
         raise PETDiffusionError(
-            "bad-table", f'The uptake table has "{unknown[0]}", which is no label\'s name; check it against the names.'
+            "bad-table",
+            f'The uptake table has "{strangers[0]}", which is no label\'s name; check it against the names.',
         )
     rng = np.random.default_rng([seed, 4])
     drawn = draw_uptake(tracer, rng)
@@ -119,11 +124,20 @@ def label_phantom(
     if ct is not None:
         hounsfield = sitk.GetArrayFromImage(sitk.Resample(ct, grid, sitk.Transform(), sitk.sitkLinear, -1000.0))
     _paint_background(phantom, values, hounsfield, drawn)
+    unknown = []
     for value in np.unique(values[values > 0]):
         name = names.get(int(value), f"label {value}")
         organ = organ_of(name)
-        suv = uptake.get(name, drawn[organ])
-        phantom.paint(values == value, name, suv, MU_OF_ORGAN.get(organ, WATER_MU_PER_MM))
+        if organ is None and name not in uptake:
+            unknown.append(name)
+        suv = uptake.get(name, drawn[organ or "muscle"])
+        phantom.paint(values == value, name, suv, MU_OF_ORGAN.get(organ or "muscle", WATER_MU_PER_MM))
+    if unknown:
+        warnings.warn(
+            f"No organ is known by the name of {', '.join(unknown)}: the uptake of muscle is used there. A table of "
+            "uptake (--uptake) can say another.",
+            stacklevel=2,
+        )
     if hounsfield is not None:
         phantom.mu = np.where(phantom.mu > 0, mu_from_hounsfield(hounsfield), 0).astype(np.float32)
     phantom.activity *= texture(phantom, 0.12, rng)

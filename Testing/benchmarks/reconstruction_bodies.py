@@ -60,7 +60,7 @@ class Study:
 def study_of(body: Body) -> Study:
     """Plant the lesion, draw the anatomy without it, and project."""
     phantom = body.make()
-    names = {label: organ_of(name) for label, name in phantom.label_names.items()}
+    names = {label: organ_of(name) or "muscle" for label, name in phantom.label_names.items()}
     contrast = {label: MR_CONTRAST.get(organ, 0.5) for label, organ in names.items()}
     anatomy = anatomical_image(phantom.labels, phantom.voxel_size_mm, np.random.default_rng(body.seed), contrast)
     home = np.isin(phantom.labels, [label for label, organ in names.items() if organ == body.lesion_in])

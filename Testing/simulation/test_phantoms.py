@@ -1,5 +1,7 @@
 """Phantoms: repeatable, different from seed to seed, and what their names say."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,26 @@ def test_the_nema_spheres_have_their_sizes_and_contrast() -> None:
 )
 def test_a_labels_name_tells_its_organ(name, organ) -> None:
     assert organ_of(name) == organ
+
+
+@pytest.mark.parametrize(
+    "table", ["labels_torso_TotalSegmentator/label_names.tsv", "labels_brain_head/hncma-atlas-lut.tsv"]
+)
+def test_every_name_of_the_two_atlases_is_known(shared_data, table) -> None:
+    assert [name for name in read_label_names(shared_data / table).values() if organ_of(name) is None] == []
+
+
+def test_names_of_no_organ_are_told_and_become_muscle() -> None:
+    import SimpleITK as sitk
+
+    values = np.zeros((12, 20, 20), np.uint8)
+    values[2:10, 4:16, 4:10], values[2:10, 4:16, 10:16] = 1, 2
+    names = {1: "implant", 2: "liver"}
+    with pytest.warns(UserWarning, match=r"by the name of implant: the uptake of muscle"):
+        label_phantom(sitk.GetImageFromArray(values), names, lesions=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        label_phantom(sitk.GetImageFromArray(values), names, lesions=0, uptake={"implant": 0.1})
 
 
 def test_attenuation_from_ct_numbers() -> None:
