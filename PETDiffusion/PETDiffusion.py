@@ -72,7 +72,8 @@ class PETDiffusionParameterNode:
 
     inputVolume, sinogramPath - What is denoised, or reconstructed by the methods that take a sinogram.
     segmentation - The regions of the table; the whole body where there is none.
-    unit - What the voxels are: "" (as the volume says), "suvbw" or "bqml"; for the latter weight, dose and minutes.
+    unit - What the voxels are: "" (as the volume says), "suvbw" or "bqml"; for the latter weight, dose, minutes
+        and half-life (0 is fluorine-18's).
     method, model, preset, device - As the engine names them; "" is its default.
     samples - Draws that are averaged; 0 is as many as the preset takes.
     options - Every method's own options and further files, as JSON; what is not in it has its default.
@@ -88,6 +89,7 @@ class PETDiffusionParameterNode:
     weightKg: Annotated[float, WithinRange(0, 400)] = 0
     doseMBq: Annotated[float, WithinRange(0, 5000)] = 0
     minutes: Annotated[float, WithinRange(0, 1000)] = 60
+    halfLifeMinutes: Annotated[float, WithinRange(0, 10000)] = 0
     method: str
     model: str
     preset: str

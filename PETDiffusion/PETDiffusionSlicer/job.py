@@ -111,7 +111,7 @@ class Job:
             facts = json.loads((yield ["suv", dicomFile, "--json"]))
             self._log(units.wordsForSeries(facts))
             return units.factorOfSeries(facts)
-        return units.statedFactor(request.unit, request.weightKg, request.doseMBq, request.minutes)
+        return units.statedFactor(request)
 
     def _judge(self, folder):
         """The engine's figures per region, [] where it could not make them: the volumes matter more than the table."""

@@ -38,6 +38,7 @@ class Request:
     weightKg: float | None = None
     doseMBq: float | None = None
     minutes: float | None = None
+    halfLifeMinutes: float | None = None
     uncertainty: bool = True
     difference: bool = False
     denoisedVolume: object = None
@@ -99,6 +100,7 @@ def requestFrom(node):
         weightKg=node.weightKg,
         doseMBq=node.doseMBq,
         minutes=node.minutes,
+        halfLifeMinutes=node.halfLifeMinutes or None,
         uncertainty=node.wantUncertainty,
         difference=node.wantDifference,
         denoisedVolume=node.denoisedVolume,

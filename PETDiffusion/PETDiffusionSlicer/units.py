@@ -41,18 +41,20 @@ def wordsForSeries(facts):
     return _("SUVbw from DICOM: {facts}").format(facts=", ".join(known) or facts["source_unit"])
 
 
-def statedFactor(unit, weightKg, doseMBq, minutes):
+def statedFactor(request):
     """The factor to SUVbw that the user's statement means, by the engine's rules. Raises EngineError."""
-    if unit == "suvbw":
+    if request.unit == "suvbw":
         return 1.0
-    if unit != "bqml":
+    if request.unit != "bqml":
         sentence = _("The unit of this volume is not known. State under Inputs whether its voxels are SUVbw or Bq/ml.")
         raise EngineError("no-unit", sentence)
-    if not weightKg or not doseMBq:
+    if not request.weightKg or not request.doseMBq:
         sentence = _("For SUV from Bq/ml state the weight, the injected dose and the minutes from injection to scan.")
         raise EngineError("no-suv", sentence)
     import SimpleITK as sitk  # Slicer bundles it, but it takes a moment to import
 
     volumes = engineRoom("volumes")
-    oneBqPerMl = sitk.Image(2, 2, 2, sitk.sitkFloat32) + 1.0
-    return float(volumes.to_suv(volumes.Volume(oneBqPerMl, "bqml"), weightKg, doseMBq, minutes).array[0, 0, 0])
+    oneBqPerMl = volumes.Volume(sitk.Image(2, 2, 2, sitk.sitkFloat32) + 1.0, "bqml")
+    halfLife = 60 * request.halfLifeMinutes if request.halfLifeMinutes else None
+    suv = volumes.to_suv(oneBqPerMl, request.weightKg, request.doseMBq, request.minutes, halfLife)
+    return float(suv.array[0, 0, 0])

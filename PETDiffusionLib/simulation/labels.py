@@ -27,8 +27,8 @@ ORGAN_OF_NAME = (
     (r"(sagittal|transverse|sigmoid|straight|cavernous|venous|coronary) sinus", "blood"),
     (r"background|\bair\b|airway|trachea|sinus", "gas"), (r"urinary tract|ureter|urethra", "bladder"),
     (r"muscle|capitis|gluteus|iliopsoas|autochthon|temporalis|masseter|pterygoid|rectus$| oblique$|levator|uvula|tensor"
-     r"|palato|zygomaticus|nasalis|buccinator|tongue|glossus|constrictor|pharyngeus|longus|stylohyoid|trapezius|sternocleidomastoid"
-     r"|scalenus|digastric", "muscle"),
+     r"|palato|zygomaticus|nasalis|buccinator|tongue|glossus|constrictor|pharyngeus|longus|stylohyoid"
+     r"|trapezius|sternocleidomastoid|scalenus|digastric", "muscle"),
     (r"skull|mandible|tooth|teeth|cortical bone", "cortical bone"),
     (r"white matter|callosum|peduncle|capsule|fornix|tract|commissure|chiasm|optic|fasciculus|\bspinal\b",
      "white matter"),

@@ -32,18 +32,24 @@ def make_case(seed: int, length_mm: float = 130.0) -> Case:
     """Simulate the case of `seed`: the same seed gives the same case on any machine."""
     rng = np.random.default_rng([seed, 3])
     phantom = _random_phantom(seed, length_mm, rng)
-    doses = np.exp(rng.uniform(np.log(1 / 130), np.log(1.2), DOSES_PER_CASE))
-    result = scan(phantom, random_scanner(rng), list(doses), rng)
+    doses = [_random_dose(rng) for _ in range(DOSES_PER_CASE)]
+    result = scan(phantom, random_scanner(rng), doses, rng)
     box = bounding_box(result.reference, margin=4)
     return Case(result.reference[box], [volume[box] for volume in result.low_dose], result.voxel_size_mm)
 
 
+def _random_dose(rng: np.random.Generator) -> float:
+    """A share of the full dose's counts: 1/130 to 0.3, and one time in nine up to 1.2, where there is less to learn."""
+    lowest, highest = (0.3, 1.2) if rng.random() < 1 / 9 else (1 / 130, 0.3)
+    return float(np.exp(rng.uniform(np.log(lowest), np.log(highest))))
+
+
 def _random_phantom(seed: int, length_mm: float, rng: np.random.Generator) -> Phantom:
-    """A piece of a body (6 in 10), a head (2 in 10) or random shapes (2 in 10), in a random tracer."""
+    """A piece of a body (14 in 20), a head (5 in 20) or random shapes (1 in 20), in a random tracer."""
     kind, tracer = rng.random(), str(rng.choice(["fdg", "dotatate", "amyloid-negative", "any"], p=[0.5, 0.1, 0.1, 0.3]))
-    if kind < 0.2:
+    if kind < 0.05:
         return random_shapes(seed, length_mm)
-    top_mm = 0.0 if kind < 0.4 else float(rng.uniform(150, BODY_LENGTH_MM - length_mm))
+    top_mm = 0.0 if kind < 0.3 else float(rng.uniform(150, BODY_LENGTH_MM - length_mm))
     return procedural_body(seed, tracer, top_mm, length_mm, lesions=int(rng.integers(0, 16)))
 
 

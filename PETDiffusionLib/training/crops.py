@@ -15,7 +15,7 @@ from PETDiffusionLib.simulation.acquisition import FWHM_TO_SIGMA
 from PETDiffusionLib.training.cases import load_case
 from PETDiffusionLib.volumes.resampling import centre_matrix, isotropic_grid, spline_matrix
 
-FILTERED_SHARE = 0.6
+FILTERED_SHARE = 0.3
 POST_FILTER_MM = (2.0, 8.0)
 LARGEST_NOISE_FACTOR = 2.0
 LARGEST_ZOOM = 0.08  # more would belie the noise's correlation, which is measured without

@@ -48,7 +48,7 @@ def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSourc
         "tracers": ["FDG-like", "DOTATATE-like", "amyloid-negative-like", "random uptake"],
         "dose_range": [0.008, 1.2],
         "data": f"{arguments.cases} simulated phantoms (procedural bodies, heads, random shapes), four doses each, "
-        "on random scanners, three in five post-filtered by another 2 to 8 mm with up to twice the noise; targets "
+        "on random scanners, three in ten post-filtered by another 2 to 8 mm with up to twice the noise; targets "
         "are the same reconstructions of noise-free data",
         "command": f"{command} --batch {arguments.batch} --rate {arguments.rate:g} --seed {arguments.seed}",
         "seed": arguments.seed,

@@ -64,10 +64,16 @@ def test_the_results_of_a_job(module, volume, segmentation) -> None:
 
 
 def test_bqml_with_stated_facts_becomes_suv(module, scene) -> None:
+    from PETDiffusionSlicer.request import Request
     from PETDiffusionSlicer.units import statedFactor
 
-    assert statedFactor("bqml", 70.0, 350.0, 0.0) == pytest.approx(70e3 / 350e6)
-    assert statedFactor("bqml", 70.0, 350.0, 6586.2 / 60) == pytest.approx(2 * 70e3 / 350e6)
+    def factor(minutes, halfLifeMinutes=None):
+        stated = {"weightKg": 70.0, "doseMBq": 350.0, "minutes": minutes, "halfLifeMinutes": halfLifeMinutes}
+        return statedFactor(Request(unit="bqml", **stated))
+
+    assert factor(0.0) == pytest.approx(70e3 / 350e6)
+    assert factor(6586.2 / 60) == pytest.approx(2 * 70e3 / 350e6)
+    assert factor(67.7, halfLifeMinutes=67.7) == pytest.approx(2 * 70e3 / 350e6)
 
 
 def test_a_handle_with_progress_callback_and_cancel(module, volume, fake_engine) -> None:
