@@ -114,7 +114,7 @@ def test_a_protocol_filters_both_alike_and_turns_the_noise_up() -> None:
 def test_some_doses_stay_as_simulated_and_some_are_filtered() -> None:
     rng = np.random.default_rng(0)
     filters = np.array([Protocol.random(rng).post_filter_mm for _ in range(400)])
-    assert 0.5 < (filters > 0).mean() < 0.7
+    assert 0.2 < (filters > 0).mean() < 0.4
     assert filters[filters > 0].min() >= 2 and filters.max() <= 8
 
 
