@@ -20,6 +20,7 @@ import SimpleITK as sitk
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from PETDiffusionLib.diffusion.noise_level import CORRELATIONS
 from PETDiffusionLib.methods.denoise import BUNDLED_MODEL, load_network
 from PETDiffusionLib.models import find_model
 from PETDiffusionLib.networks.precision import FastPrecision
@@ -80,9 +81,10 @@ def report_floor() -> None:
     loaded, _ = load_network(find_model(BUNDLED_MODEL), "cpu")
     network = FastPrecision(loaded)
     window, one = torch.randn(1, loaded.enter.in_channels // 8, 96, 96, 96), torch.ones(1)
+    facts = torch.zeros(1, CORRELATIONS)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network(window, one, one)
-    rate = counter.get_total_flops() / best_of(lambda: network(window, one, one)) / 1e9
+        network(window, one, one, facts)
+    rate = counter.get_total_flops() / best_of(lambda: network(window, one, one, facts)) / 1e9
     width = loaded.enter.out_channels
     layer = FastPrecision(torch.nn.Conv3d(width, width, 3, padding=1).to(memory_format=torch.channels_last_3d))
     block = torch.randn(1, width, 48, 48, 48).contiguous(memory_format=torch.channels_last_3d)
