@@ -58,7 +58,7 @@ class ResidualDenoiser:
 def without_bands(volume: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
     """`volume` [batch, 1, z, y, x] less the share in `gates` [batch, bands, z, y, x] of each band, the finest first."""
     result = finer = volume
-    for band in range(gates.shape[1]):
-        coarser = smoothed(volume, BANDS[band])
-        result, finer = result - gates[:, band : band + 1] * (finer - coarser), coarser
+    for sigma, gate in zip(BANDS, gates.split(1, dim=1), strict=True):
+        coarser = smoothed(volume, sigma)
+        result, finer = result - gate * (finer - coarser), coarser
     return result

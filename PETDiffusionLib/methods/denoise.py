@@ -13,7 +13,7 @@ import torch
 from PETDiffusionLib.devices import choose_device
 from PETDiffusionLib.diffusion.absolute_noise import absolute_noise
 from PETDiffusionLib.diffusion.noise_level import NoiseScale, noise_scale
-from PETDiffusionLib.diffusion.preconditioning import ResidualDenoiser, make_condition
+from PETDiffusionLib.diffusion.preconditioning import INPUTS, ResidualDenoiser, make_condition
 from PETDiffusionLib.diffusion.residual import sample, uniform_times
 from PETDiffusionLib.diffusion.tiling import MIRRORS, mirror, mirrored, padded_to_multiple, plan_windows, tiled
 from PETDiffusionLib.errors import PETDiffusionError
@@ -129,9 +129,16 @@ def restore(
 
 
 def load_network(card: ModelCard, device: str = "auto") -> tuple[ResidualUNet3D, torch.device]:
-    """The card's network with its weights, ready to infer, and the device it is on."""
+    """The card's network with its weights, ready to infer, and the device it is on.
+
+    Raises PETDiffusionError "wrong-model" for a model that is no denoiser of this kind and version.
+    """
     if card.task != "denoise" or card.architecture["name"] != "residual_unet3d":
         raise PETDiffusionError("wrong-model", f'The model "{card.id}" is for {card.task}, not for this denoiser.')
+    if card.architecture["arguments"].get("in_channels") != INPUTS:
+        raise PETDiffusionError(
+            "wrong-model", f'The denoiser "{card.id}" was trained by another version of PETDiffusion. Train it again.'
+        )
     network = ResidualUNet3D(**card.architecture["arguments"])
     network.load_state_dict(load_weights(card))
     where = choose_device(device)

@@ -16,7 +16,8 @@ from PETDiffusionLib.cli.arguments import whole_number_from
 from PETDiffusionLib.diffusion.noise_level import CORRELATIONS, noise_scale
 from PETDiffusionLib.diffusion.preconditioning import BANDS, INPUTS, ResidualDenoiser, make_condition
 from PETDiffusionLib.diffusion.residual import diffused
-from PETDiffusionLib.models import find_model, load_weights
+from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.models import ModelCard, find_model, load_weights
 from PETDiffusionLib.models.writing import write_model
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED, ensure_cases
@@ -106,7 +107,7 @@ def train(arguments: argparse.Namespace) -> TrainingLoop[Crops]:
         torch.manual_seed(arguments.seed)
         network = ResidualUNet3D(**NETWORK)
         if arguments.start:
-            network.load_state_dict(load_weights(find_model(arguments.start)))
+            _start_from(network, find_model(arguments.start))
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         plan = Plan(arguments.steps, arguments.rate, arguments.every, arguments.seed)
         loop = TrainingLoop[Crops](network, folder, plan, device)
@@ -119,6 +120,17 @@ def train(arguments: argparse.Namespace) -> TrainingLoop[Crops]:
             card = denoiser_card(arguments, loop.step, source, NETWORK, KAPPA, VOXEL_SIZE_MM)
             write_model(folder / "model", loop.average.state_dict(), card)
         return loop
+
+
+def _start_from(network: ResidualUNet3D, card: ModelCard) -> None:
+    try:
+        network.load_state_dict(load_weights(card))
+    except RuntimeError as error:  # other names or shapes
+        raise PETDiffusionError(
+            "other-network",
+            f'"{card.id}" {card.version} is another network than this training makes. Leave out --start, or give a '
+            "denoiser that was trained by this version.",
+        ) from error
 
 
 def _crops(folder: Path, first_seed: int, count: int, workers: int, device: torch.device) -> CropSource:

@@ -1,12 +1,14 @@
 """The denoising method as a function on images: what it keeps, what it promises, what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
 from PETDiffusionLib.errors import Cancelled, PETDiffusionError
-from PETDiffusionLib.methods.denoise import denoise
+from PETDiffusionLib.methods.denoise import denoise, load_network
 from PETDiffusionLib.models import find_model
 from PETDiffusionLib.projection.attenuation import WATER_MU_PER_MM
 from PETDiffusionLib.simulation.acquisition import scan
@@ -197,3 +199,10 @@ def test_what_is_not_there_is_refused(options, code) -> None:
     with pytest.raises(PETDiffusionError) as caught:
         denoise(pet(), **options)
     assert caught.value.code == code
+
+
+def test_a_denoiser_of_another_version_is_refused() -> None:
+    card = find_model("petdiffusion-denoiser")
+    older = {**card.architecture, "arguments": {"widths": [48, 80, 96]}}
+    with pytest.raises(PETDiffusionError, match="Train it again"):
+        load_network(replace(card, architecture=older))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import PETDiffusionLib.training.denoiser as training
+from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.models import ModelCard, load_weights
 from PETDiffusionLib.training.cases import (
     TRAINING_SEED,
@@ -125,6 +126,13 @@ def test_a_training_can_start_from_a_model(data, tmp_path) -> None:
     second = training.train(options)
     for left, right in zip(first.average.parameters(), second.network.parameters(), strict=True):
         assert torch.allclose(left, right, atol=1e-3)
+
+
+def test_a_start_from_another_network_is_refused_by_name(data, tmp_path) -> None:
+    options = arguments(data, tmp_path / "run", 0)
+    options.start = "petdiffusion-counts"
+    with pytest.raises(PETDiffusionError, match=r'"petdiffusion-counts" .* is another network'):
+        training.train(options)
 
 
 def test_cases_made_by_two_processes_are_those_of_one(tmp_path) -> None:
