@@ -112,9 +112,10 @@ def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import save
 
     from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
+    from PETDiffusionLib.training.denoiser import NETWORK
 
     torch.manual_seed(0)
-    arguments = {"widths": [8, 8, 8], "blocks": [1, 1, 1], "in_channels": 7, "out_channels": 5, "facts": 6}
+    arguments = {**NETWORK, "widths": [8, 8, 8], "blocks": [1, 1, 1]}
     content = save({name: value.half() for name, value in ResidualUNet3D(**arguments).state_dict().items()})
     card = {
         "id": "untrained",

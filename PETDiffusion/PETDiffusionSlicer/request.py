@@ -100,7 +100,7 @@ def requestFrom(node):
         weightKg=node.weightKg,
         doseMBq=node.doseMBq,
         minutes=node.minutes,
-        halfLifeMinutes=node.halfLifeMinutes or None,
+        halfLifeMinutes=node.halfLifeMinutes,
         uncertainty=node.wantUncertainty,
         difference=node.wantDifference,
         denoisedVolume=node.denoisedVolume,

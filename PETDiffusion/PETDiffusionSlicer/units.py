@@ -53,8 +53,12 @@ def statedFactor(request):
         raise EngineError("no-suv", sentence)
     import SimpleITK as sitk  # Slicer bundles it, but it takes a moment to import
 
-    volumes = engineRoom("volumes")
+    volumes, rules = engineRoom("volumes"), engineRoom("methods.catalogue.rules")
     oneBqPerMl = volumes.Volume(sitk.Image(2, 2, 2, sitk.sitkFloat32) + 1.0, "bqml")
-    halfLife = 60 * request.halfLifeMinutes if request.halfLifeMinutes else None
-    suv = volumes.to_suv(oneBqPerMl, request.weightKg, request.doseMBq, request.minutes, halfLife)
-    return float(suv.array[0, 0, 0])
+    stated = {
+        "weight_kg": request.weightKg,
+        "dose_mbq": request.doseMBq,
+        "minutes": request.minutes,
+        "half_life_minutes": request.halfLifeMinutes or None,
+    }
+    return float(volumes.to_suv(oneBqPerMl, **rules.stated_suv(stated)).array[0, 0, 0])

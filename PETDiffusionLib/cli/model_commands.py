@@ -18,17 +18,8 @@ from PETDiffusionLib.models import file_is_intact, find_model, list_models, mode
 from PETDiffusionLib.models.importing import KINDS, import_checkpoint
 
 NEEDED = (
-    "torch",
-    "numpy",
-    "SimpleITK",
-    "scikit-image",
-    "scipy",
-    "pydicom",
-    "safetensors",
-    "tqdm",
-    "pillow",
-    "filelock",
-)
+    "torch", "numpy", "SimpleITK", "scikit-image", "scipy", "pydicom", "safetensors", "tqdm", "pillow", "filelock",
+)  # fmt: skip
 
 
 def add_commands(commands: Any) -> None:

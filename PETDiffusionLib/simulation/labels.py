@@ -130,8 +130,9 @@ def label_phantom(
         organ = organ_of(name)
         if organ is None and name not in uptake:
             unknown.append(name)
-        suv = uptake.get(name, drawn[organ or "muscle"])
-        phantom.paint(values == value, name, suv, MU_OF_ORGAN.get(organ or "muscle", WATER_MU_PER_MM))
+        organ = organ or "muscle"
+        suv = uptake.get(name, drawn[organ])
+        phantom.paint(values == value, name, suv, MU_OF_ORGAN.get(organ, WATER_MU_PER_MM))
     if unknown:
         warnings.warn(
             f"No organ is known by the name of {', '.join(unknown)}: the uptake of muscle is used there. A table of "

@@ -9,21 +9,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from PETDiffusionLib.training.processes import first_process_first
+
 
 def ensure_files(
     paths: list[Path], seeds: Sequence[int], make: Callable[[int, Path], None], workers: int = 1
 ) -> list[Path]:
-    """Call `make(seed, path)` for every path that does not exist, in `workers` processes; returns `paths`."""
-    missing = [(seed, path) for seed, path in zip(seeds, paths, strict=True) if not path.exists()]
-    for folder in {path.parent for path in paths}:
-        folder.mkdir(parents=True, exist_ok=True)
-    if workers == 1:
-        for seed, path in missing:
-            make(seed, path)
-    elif missing:
-        # Spawned, not forked: torch's threads and a GPU in use do not survive a fork.
-        with get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
-            pool.starmap(make, missing, chunksize=1)
+    """Call `make(seed, path)` for every path that does not exist, in `workers` processes; returns `paths`.
+
+    Where a training runs in several processes, the first one makes them and the others find them there.
+    """
+    with first_process_first():
+        missing = [(seed, path) for seed, path in zip(seeds, paths, strict=True) if not path.exists()]
+        for folder in {path.parent for path in paths}:
+            folder.mkdir(parents=True, exist_ok=True)
+        if workers == 1:
+            for seed, path in missing:
+                make(seed, path)
+        elif missing:
+            # Spawned, not forked: torch's threads and a GPU in use do not survive a fork.
+            with get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
+                pool.starmap(make, missing, chunksize=1)
     return paths
 
 

@@ -31,7 +31,7 @@ from PETDiffusionLib.training.cases import TRAINING_SEED, VALIDATION_SEED, ensur
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
 from PETDiffusionLib.training.options import add_case_options, add_model_options, add_plan_options
 from PETDiffusionLib.training.pairs import PairSource, groups_of_cases, groups_of_table
-from PETDiffusionLib.training.processes import first_process_first, rank, training_device
+from PETDiffusionLib.training.processes import rank, training_device
 
 MODEL_ID, VERSION = "petdiffusion-ddpm3d", "1.0.0"
 EARLY_TIMES = 30
@@ -161,8 +161,7 @@ def _sources(arguments: argparse.Namespace, device: torch.device) -> tuple[PairS
     folder = Path(arguments.data or Path(arguments.out) / "cases")
     sources = []
     for first, count in ((TRAINING_SEED, arguments.cases), (VALIDATION_SEED, min(VALIDATION_CASES, arguments.cases))):
-        with first_process_first():
-            paths = ensure_cases(folder, range(first, first + count), arguments.workers)
+        paths = ensure_cases(folder, range(first, first + count), arguments.workers)
         sources.append(PairSource(groups_of_cases(paths, arguments.voxel_mm), arguments.crop, device))
     return sources[0], sources[1]
 

@@ -25,7 +25,7 @@ from PETDiffusionLib.training.crops import Crops, CropSource
 from PETDiffusionLib.training.denoiser_card import denoiser_card
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
 from PETDiffusionLib.training.options import add_case_options, add_model_options, add_plan_options
-from PETDiffusionLib.training.processes import first_process_first, rank, training_device
+from PETDiffusionLib.training.processes import rank, training_device
 
 MODEL_ID, VERSION = "petdiffusion-denoiser", "4.0.0"
 VOXEL_SIZE_MM = 2.5  # the reconstructions of the tuning bodies come back from this grid with 66 dB and more
@@ -134,8 +134,7 @@ def _start_from(network: ResidualUNet3D, card: ModelCard) -> None:
 
 
 def _crops(folder: Path, first_seed: int, count: int, workers: int, device: torch.device) -> CropSource:
-    with first_process_first():
-        paths = ensure_cases(folder, range(first_seed, first_seed + count), workers)
+    paths = ensure_cases(folder, range(first_seed, first_seed + count), workers)
     return CropSource(paths, CROP, VOXEL_SIZE_MM, device)
 
 
