@@ -25,7 +25,7 @@ from PETDiffusionLib.training.crops import Crops, CropSource
 from PETDiffusionLib.training.denoiser_card import denoiser_card
 from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
 from PETDiffusionLib.training.options import add_case_options, add_model_options, add_plan_options
-from PETDiffusionLib.training.processes import rank, training_device
+from PETDiffusionLib.training.processes import process_count, rank, training_device
 
 MODEL_ID, VERSION = "petdiffusion-denoiser", "4.0.0"
 VOXEL_SIZE_MM = 2.5  # the reconstructions of the tuning bodies come back from this grid with 66 dB and more
@@ -102,8 +102,12 @@ def train(arguments: argparse.Namespace) -> TrainingLoop[Crops]:
     folder = Path(arguments.out)
     data = Path(arguments.data or folder / "cases")
     with training_device() as device:
-        source = _crops(data, TRAINING_SEED, arguments.cases, arguments.workers, device)
-        validation = _crops(data, VALIDATION_SEED, VALIDATION_CASES, arguments.workers, device)
+        seen = range(TRAINING_SEED, TRAINING_SEED + arguments.cases)
+        unseen = range(VALIDATION_SEED, VALIDATION_SEED + VALIDATION_CASES)
+        paths, unseen_paths = (ensure_cases(data, seeds, arguments.workers) for seeds in (seen, unseen))
+        share = paths[rank() % len(paths) :: process_count()]  # each process keeps cases of its own in memory
+        source = CropSource(share, CROP, VOXEL_SIZE_MM, device)
+        validation = CropSource(unseen_paths, CROP, VOXEL_SIZE_MM, device)
         torch.manual_seed(arguments.seed)
         network = ResidualUNet3D(**NETWORK)
         if arguments.start:
@@ -131,11 +135,6 @@ def _start_from(network: ResidualUNet3D, card: ModelCard) -> None:
             f'"{card.id}" {card.version} is another network than this training makes. Leave out --start, or give a '
             "denoiser that was trained by this version.",
         ) from error
-
-
-def _crops(folder: Path, first_seed: int, count: int, workers: int, device: torch.device) -> CropSource:
-    paths = ensure_cases(folder, range(first_seed, first_seed + count), workers)
-    return CropSource(paths, CROP, VOXEL_SIZE_MM, device)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

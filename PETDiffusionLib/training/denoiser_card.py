@@ -10,6 +10,7 @@ import torch
 
 from PETDiffusionLib.models import find_model
 from PETDiffusionLib.training.crops import CropSource
+from PETDiffusionLib.training.processes import process_count
 
 
 def denoiser_card(
@@ -38,7 +39,9 @@ def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSourc
     """Data, command, seed, steps, and the voxel sizes and noise levels that were seen."""
     levels = torch.cat([case.whole.level for case in source.cases])
     sizes = [size for case in source.cases for size in case.voxel_size_mm]
-    command = f"petdiffusion train denoiser OUT --cases {arguments.cases} --steps {arguments.steps}"
+    processes = process_count()
+    program = "petdiffusion" if processes == 1 else f"torchrun --nproc-per-node {processes} -m -- PETDiffusionLib"
+    command = f"{program} train denoiser OUT --cases {arguments.cases} --steps {arguments.steps}"
     start = {}
     if arguments.start:
         card = find_model(arguments.start)

@@ -1,4 +1,7 @@
-"""Training in several processes: `torchrun --nproc-per-node N -m PETDiffusionLib train ...`."""
+"""Training in several processes: `torchrun --nproc-per-node N -m -- PETDiffusionLib train ...`.
+
+(Without the two dashes torchrun takes `--start` for an option of its own.)
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,11 @@ def several_processes() -> bool:
 def rank() -> int:
     """The number of this process: 0 is the one that keeps the files."""
     return dist.get_rank() if several_processes() else 0
+
+
+def process_count() -> int:
+    """How many processes are joined."""
+    return dist.get_world_size() if several_processes() else 1
 
 
 @contextmanager

@@ -145,7 +145,7 @@ def test_two_processes_train_one_network_on_different_crops(
 ) -> None:
     """One step of two processes with a crop each is one step along the mean of the two crops' gradients."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "PETDiffusionLib", "train", "ddpm3d", str(tmp_path / "out"), "--pairs", str(table), *SMALL]
+    command += ["-m", "--", "PETDiffusionLib", "train", "ddpm3d", str(tmp_path / "out"), "--pairs", str(table), *SMALL]
     done = subprocess.run(
         [*command, "--steps", "1"], env=engine_environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
