@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from PETDiffusionLib.methods.catalogue.rules import STATED_SUV, Rule
@@ -43,25 +43,26 @@ def whole_number_from(limit: int) -> Callable[[str], int]:
 
 
 def add_option(
-    parser: argparse._ActionsContainer, name: str, rules: Sequence[Rule], methods: Sequence[str] = ()
+    parser: argparse._ActionsContainer, name: str, rules: Mapping[str, Rule], methods: Collection[str] = ()
 ) -> None:
-    """The argument of an option. It is None where it is not given.
+    """The argument of an option, which is None where it is not given.
 
-    Several `methods` may each have a rule for it; the help says whose default is which.
+    `rules` holds the rule of each method that has the option, `methods` are all of the command: the help says what is
+    for some of them only, and whose default is which.
     """
-    first = rules[0]
+    first, *_ = rules.values()
     flag = "--" + name.replace("_", "-")
     if first.kind == "flag":
-        parser.add_argument(flag, action="store_true", default=None, help=first.help)
+        parser.add_argument(flag, action="store_true", default=None, help=_help(rules, methods))
         return
 
     def parse(text: str) -> Any:
         value = first.parse(text)
-        if not any(rule.accepts_one(value) for rule in rules):
+        if not any(rule.accepts_one(value) for rule in rules.values()):
             raise argparse.ArgumentTypeError(f"{first.expected.removesuffix(', or null')} is expected, found {text}")
         return value
 
-    choices = list(dict.fromkeys(choice for rule in rules for choice in rule.choices))
+    choices = _users({key: rule.choices for key, rule in rules.items()})
     metavar = "{" + ",".join(choices) + "}" if choices else {"whole": "N", "number": "X"}.get(first.kind, "TEXT")
     parser.add_argument(
         flag,
@@ -69,20 +70,45 @@ def add_option(
         type=parse,
         metavar=metavar,
         nargs=first.count if first.count > 1 else None,
-        help=first.help + _default_of(rules, methods),
+        help=_help(rules, methods),
     )
 
 
-def _default_of(rules: Sequence[Rule], methods: Sequence[str]) -> str:
-    """What an option is where it is not given, for each of the methods if they differ."""
-    defaults = [rule.default for rule in rules]
-    if all(default == defaults[0] for default in defaults):
-        return "" if defaults[0] is None else f" (default: {defaults[0]})"
+def _help(rules: Mapping[str, Rule], methods: Collection[str]) -> str:
+    """What an option is, for which methods it or a choice of it is, and what it is where it is not given."""
+    text = _told(_users({key: [rule.help] for key, rule in rules.items()}), rules, "{users}: {value}")
+    notes = [_who(rules, methods)] if len(rules) < len(methods) else []
+    choices = _users({key: rule.choices for key, rule in rules.items()})
+    notes += [f"{choice}: {_who(users, rules)}" for choice, users in choices.items() if len(users) < len(rules)]
+    told = {key: rule.default for key, rule in rules.items() if rule.kind != "flag"}
+    defaults = {key: [default] for key, default in told.items() if default is not None}
+    notes += [f"default: {_told(_users(defaults), rules, '{value} for {users}')}"] if defaults else []
+    if notes and text.endswith(")"):
+        return f"{text[:-1]}; {'; '.join(notes)})"
+    return f"{text} ({'; '.join(notes)})" if notes else text
+
+
+def _users(values: Mapping[str, Iterable[Any]]) -> dict[Any, list[str]]:
+    """For each of the values, the methods that have it."""
     users: dict[Any, list[str]] = {}
-    for default, method in zip(defaults, methods, strict=True):
-        users.setdefault(default, []).append(method)
-    told = "; ".join(f"{default} for {', '.join(names)}" for default, names in users.items() if default is not None)
-    return f" (default: {told})"
+    for method, of_method in values.items():
+        for value in of_method:
+            users.setdefault(value, []).append(method)
+    return users
+
+
+def _told(values: Mapping[Any, list[str]], methods: Collection[str], pattern: str) -> str:
+    """The values in a row, each by the `pattern` if it is not that of all methods."""
+    return "; ".join(
+        str(value) if len(users) == len(methods) else pattern.format(value=value, users=", ".join(users))
+        for value, users in values.items()
+    )
+
+
+def _who(users: Collection[str], methods: Collection[str]) -> str:
+    """These of the methods, in the fewest words."""
+    others = [method for method in methods if method not in users]
+    return f"not for {', '.join(others)}" if len(others) < len(users) else f"only for {', '.join(users)}"
 
 
 def add_dose_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +116,7 @@ def add_dose_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("SUV of volumes in Bq/ml that do not carry it (NIfTI, NRRD, MHA)")
     for name, rule in STATED_SUV.items():
         if name != "unit":
-            add_option(group, name, [rule])
+            add_option(group, name, {name: rule})
 
 
 def add_stated_unit(parser: argparse.ArgumentParser, option: str) -> None:

@@ -54,11 +54,12 @@ def _add_method_arguments(parser: argparse.ArgumentParser, methods: dict[str, Me
     for role, files in (*inputs, *outputs):
         parser.add_argument("--" + role.replace("_", "-"), type=Path, metavar="PATH", help=files[0].help)
     options = dict(_merged(method.rules for method in methods.values()))
-    for name, rules in options.items():
+    for name in options:
         if name not in STATED_SUV:
-            add_option(parser, name, rules, [key for key, method in methods.items() if name in method.rules])
+            rules = {key: method.rules[name] for key, method in methods.items() if name in method.rules}
+            add_option(parser, name, rules, methods)
     for name, rule in FIELDS.items():
-        add_option(parser, name, [rule])
+        add_option(parser, name, {name: rule})
     parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
     if "unit" in options:
         add_stated_unit(parser, "--unit")

@@ -93,8 +93,26 @@ def test_the_command_of_a_kind_offers_what_its_methods_declare(reconstruction: M
 @given(st.integers(1, 1000), st.floats(1e-3, 1e6))
 def test_what_a_rule_accepts_comes_back_from_the_command_line(whole: int, number: float) -> None:
     parser = argparse.ArgumentParser()
-    add_option(parser, "some_count", [Rule("whole", "t", "h", lowest=1, highest=1000)])
-    add_option(parser, "some_size", [Rule("number", "t", "h", lowest=0, above=True)])
+    add_option(parser, "some_count", {"m": Rule("whole", "t", "h", lowest=1, highest=1000)})
+    add_option(parser, "some_size", {"m": Rule("number", "t", "h", lowest=0, above=True)})
     parsed = parser.parse_args(["--some-count", str(whole), "--some-size", repr(number)])
     assert (parsed.some_count, parsed.some_size) == (whole, number)
     assert parser.parse_args([]).some_count is None
+
+
+def test_help_says_for_which_methods_an_option_is_and_whose_default_is_which() -> None:
+    def helped(rules: dict[str, Rule], methods: str) -> str:
+        parser = argparse.ArgumentParser(formatter_class=lambda prog: argparse.HelpFormatter(prog, width=300))
+        add_option(parser, "option", rules, methods)
+        return parser.format_help().splitlines()[-1].split(maxsplit=2)[2]
+
+    def number(default: float | None, words: str = "how far") -> Rule:
+        return Rule("number", "t", words, default)
+
+    assert helped({"a": number(0.0), "b": number(0.0)}, "ab") == "how far (default: 0.0)"
+    assert helped({"a": number(1.0), "b": number(None)}, "ab") == "how far (default: 1.0 for a)"
+    assert helped({"a": number(1.0), "b": number(2.0)}, "abc") == "how far (not for c; default: 1.0 for a; 2.0 for b)"
+    assert helped({"b": number(None, "how (as is)")}, "abc") == "how (as is; only for b)"
+    assert helped({"a": number(None), "b": number(None, "how high")}, "ab") == "a: how far; b: how high"
+    choices = {key: Rule("choice", "t", "which", "x", choices=("x", key)) for key in "ab"}
+    assert helped(choices, "ab") == "which (a: only for a; b: only for b; default: x)"
