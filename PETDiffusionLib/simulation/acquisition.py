@@ -18,8 +18,7 @@ from PETDiffusionLib.projection.planes import PlaneGeometry, PlaneProjector, sub
 from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.regridding import labels_on_grid, regridded
 from PETDiffusionLib.simulation.scanners import Scanner
-
-FWHM_TO_SIGMA = 1 / 2.35482
+from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 
 
 @dataclass

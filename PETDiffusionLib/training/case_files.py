@@ -39,3 +39,12 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     with open(temporary, "wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub takes them for its flag
     temporary.replace(path)
+
+
+def in_plane_box(occupied: np.ndarray, margin: int) -> tuple[slice, ...]:
+    """The box about what is `occupied` [z, y, x] in the plane, and a margin of voxels; all planes are kept."""
+    box = [slice(None)]
+    for axis in (1, 2):
+        index = np.flatnonzero(occupied.any(axis=tuple({0, 1, 2} - {axis})))
+        box.append(slice(max(0, index[0] - margin), index[-1] + margin + 1))
+    return tuple(box)

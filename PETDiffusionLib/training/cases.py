@@ -12,9 +12,10 @@ from PETDiffusionLib.simulation.bodies import BODY_LENGTH_MM, procedural_body
 from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.scanners import random_scanner
 from PETDiffusionLib.simulation.shapes import random_shapes
-from PETDiffusionLib.training.case_files import ensure_files, save_arrays
+from PETDiffusionLib.training.case_files import ensure_files, in_plane_box, save_arrays
 
 DOSES_PER_CASE = 4
+AIR = 0.05  # of the mean of a reconstruction
 # Seeds of the three uses never meet: cases for tuning and testing count from elsewhere (see Testing/benchmarks).
 TRAINING_SEED, VALIDATION_SEED = 10_000, 900_000
 
@@ -34,7 +35,7 @@ def make_case(seed: int, length_mm: float = 130.0) -> Case:
     phantom = _random_phantom(seed, length_mm, rng)
     doses = [_random_dose(rng) for _ in range(DOSES_PER_CASE)]
     result = scan(phantom, random_scanner(rng), doses, rng)
-    box = bounding_box(result.reference, margin=4)
+    box = in_plane_box(result.reference > AIR * result.reference.mean(), margin=4)
     return Case(result.reference[box], [volume[box] for volume in result.low_dose], result.voxel_size_mm)
 
 
@@ -51,16 +52,6 @@ def _random_phantom(seed: int, length_mm: float, rng: np.random.Generator) -> Ph
         return random_shapes(seed, length_mm)
     top_mm = 0.0 if kind < 0.3 else float(rng.uniform(150, BODY_LENGTH_MM - length_mm))
     return procedural_body(seed, tracer, top_mm, length_mm, lesions=int(rng.integers(0, 16)))
-
-
-def bounding_box(volume: np.ndarray, margin: int) -> tuple[slice, ...]:
-    """The box of what is not air, in the plane; all planes are kept."""
-    occupied = volume > 0.05 * volume.mean()
-    slices = [slice(None)]
-    for axis in (1, 2):
-        index = np.flatnonzero(occupied.any(axis=tuple({0, 1, 2} - {axis})))
-        slices.append(slice(max(0, index[0] - margin), index[-1] + margin + 1))
-    return tuple(slices)
 
 
 def save_case(case: Case, path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from PETDiffusionLib.diffusion.noise_level import WholeVolume, noise_scale
-from PETDiffusionLib.simulation.acquisition import FWHM_TO_SIGMA
+from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 from PETDiffusionLib.training.cases import load_case
 from PETDiffusionLib.volumes.resampling import centre_matrix, isotropic_grid, spline_matrix
 

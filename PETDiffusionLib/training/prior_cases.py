@@ -10,11 +10,11 @@ from scipy.ndimage import gaussian_filter
 
 from PETDiffusionLib.diffusion.activity_scale import activity_scale
 from PETDiffusionLib.projection.attenuation import LUNG_MU_PER_MM
-from PETDiffusionLib.simulation.acquisition import FWHM_TO_SIGMA
 from PETDiffusionLib.simulation.anatomy import anatomical_image
 from PETDiffusionLib.simulation.bodies import BODY_LENGTH_MM, procedural_body
 from PETDiffusionLib.simulation.phantom import add_lesions
-from PETDiffusionLib.training.case_files import ensure_files, save_arrays
+from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
+from PETDiffusionLib.training.case_files import ensure_files, in_plane_box, save_arrays
 from PETDiffusionLib.volumes.resampling import downsampled
 
 # Seeds of their own, apart from those of the denoiser's cases and of every benchmark.
@@ -56,17 +56,8 @@ def make_prior_case(seed: int) -> PriorCase:
         for volume in (gaussian_filter(phantom.activity, sigma), anatomy)
     )
     activity = np.minimum(activity / activity_scale(activity), HOTTEST)
-    box = _occupied(activity, margin=8)
+    box = in_plane_box(activity > 0.02, margin=8)
     return PriorCase(activity[box], anatomy[box], voxel_size)
-
-
-def _occupied(activity: np.ndarray, margin: int) -> tuple[slice, ...]:
-    """The box of what is not air, in the plane; all planes are kept."""
-    box = [slice(None)]
-    for axis in (1, 2):
-        index = np.flatnonzero((activity > 0.02).any(axis=tuple({0, 1, 2} - {axis})))
-        box.append(slice(max(0, index[0] - margin), index[-1] + margin + 1))
-    return tuple(box)
 
 
 def save_prior_case(case: PriorCase, path: Path) -> None:

@@ -18,7 +18,8 @@ from PETDiffusionLib.simulation.bodies import procedural_body
 from PETDiffusionLib.simulation.labels import label_phantom, read_label_names
 from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.scanners import SCANNERS
-from PETDiffusionLib.training.cases import bounding_box
+from PETDiffusionLib.training.case_files import in_plane_box
+from PETDiffusionLib.training.cases import AIR
 
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 DRFS = (4, 10, 20, 50, 100)
@@ -82,7 +83,7 @@ def scanned(body: Body, realisations: int = REALISATIONS) -> Scanned:
     phantom = body.make()
     keys = [(drf, realisation) for drf in DRFS for realisation in range(realisations)]
     result = scan(phantom, SCANNERS[body.scanner], [1 / drf for drf, _ in keys], np.random.default_rng([body.seed, 6]))
-    box = bounding_box(result.reference, margin=3)
+    box = in_plane_box(result.reference > AIR * result.reference.mean(), margin=3)
     low_dose = {key: volume[box] for key, volume in zip(keys, result.low_dose, strict=True)}
     z, y, x = result.voxel_size_mm
     return Scanned(result.reference[box], result.labels[box], phantom.label_names, (x, y, z), low_dose)
