@@ -52,6 +52,7 @@ def main() -> None:
         run(arguments)
     rows = read_rows(arguments.rows)
     print(table(rows))
+    print(margins(rows))
     if arguments.card:
         write_card(arguments.model, rows)
 
@@ -221,6 +222,21 @@ def table(rows: list[dict[str, Any]]) -> str:
                 f"  {f['lesion_recovery']:13.3f} {said}"
                 f"  {f['seconds']:.1f}"
             )
+    return "\n".join(lines)
+
+
+def margins(rows: list[dict[str, Any]]) -> str:
+    """PSNR of the last preset over the best classical method, body by body, as text."""
+    psnr: dict[tuple[str, int, str], list[float]] = defaultdict(list)
+    for row in rows:
+        psnr[row["body"], row["drf"], row["method"]].append(row["psnr"])
+    means = {key: float(np.mean(values)) for key, values in psnr.items()}
+    ours = list(PRESETS)[-1]
+    lines = [f"PSNR of {ours} over the best classical one at DRF {', '.join(map(str, DRFS))}:"]
+    for body in sorted({body for body, _, _ in means}):
+        best = {drf: [means[body, drf, m] for m in FORMS if (body, drf, m) in means] for drf in DRFS}
+        known = [drf for drf in DRFS if best[drf] and (body, drf, ours) in means]
+        lines.append(f"{body:<28}" + "".join(f"  {means[body, drf, ours] - max(best[drf]):+.2f}" for drf in known))
     return "\n".join(lines)
 
 
