@@ -49,9 +49,9 @@ def whole_body(out: Path, preset: str) -> None:
     tumour, liver = tumour_mask(folder / "RTSTRUCT.dcm", volume), liver_mask(volume)
     for name, region in (("liver", liver), ("tumour", tumour)):
         for when, array in (("before", before), ("after", after)):
-            noise = metrics.background_variability(array, region)
-            mean, most = metrics.suv_mean(array, region), metrics.suv_max(array, region)
-            print(f"{name:<7} {when:<7} SUVmean {mean:.3f}  SUVmax {most:.2f}  COV {100 * noise:.1f} %")
+            cov = 100 * metrics.background_variability(array, region)
+            mean, peak, most = uptake(array, region, volume)
+            print(f"{name:<7} {when:<7} SUVmean {mean:.3f}  SUVpeak {peak:.2f}  SUVmax {most:.2f}  COV {cov:.1f} %")
     write_volume(Volume(result.image, "suvbw"), out / "STS_001_denoised.nii.gz")
     picture = comparison_picture(result.image, low_dose=volume.image, uncertainty=result.uncertainty, title="STS_001")
     write_picture(picture, out / "STS_001.png")
@@ -85,20 +85,24 @@ def liver_mask(volume: Volume) -> np.ndarray:
 
 
 def crops(preset: str) -> None:
-    """The IBSI crops: tumour SUVmean and SUVmax before and after, and how much the background smooths."""
-    print("crop      SUVmean change %   SUVmax change %   noise outside the tumour, after / before")
+    """The IBSI crops: what becomes of the tumour's SUVmean, SUVpeak and SUVmax, and how much the background smooths."""
+    print("change in %: SUVmean  SUVpeak  SUVmax   noise outside the tumour, after / before")
     for folder in sorted((SHARED_DATA / "ibsi_sts_suv_crops").glob("STS_*")):
         volume = read_volume(folder / "PET_image.nii.gz", "suvbw")
         tumour = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "PET_mask.nii.gz"))) > 0
         before = volume.array
         after = sitk.GetArrayFromImage(denoise(volume.image, preset=preset).image)
-        mean, most = (
-            metrics.bias_percent(figure(before, tumour), figure(after, tumour))
-            for figure in (metrics.suv_mean, metrics.suv_max)
-        )
+        pairs = zip(uptake(before, tumour, volume), uptake(after, tumour, volume), strict=True)
+        changes = [metrics.bias_percent(*pair) for pair in pairs]
         rest = ~tumour & (before > 0.3)
         share = _roughness(after, rest) / _roughness(before, rest)
-        print(f"{folder.name}   {mean:+13.1f}   {most:+15.1f}   {share:.2f}")
+        print(f"{folder.name:<12}" + "".join(f"{change:+9.1f}" for change in changes) + f"   {share:.2f}")
+
+
+def uptake(array: np.ndarray, region: np.ndarray, volume: Volume) -> tuple[float, float, float]:
+    """SUVmean, SUVpeak and SUVmax of a region of an array on the volume's grid."""
+    peak = metrics.suv_peak(array, region, volume.voxel_size_mm)
+    return metrics.suv_mean(array, region), peak, metrics.suv_max(array, region)
 
 
 def _roughness(array: np.ndarray, region: np.ndarray) -> float:
