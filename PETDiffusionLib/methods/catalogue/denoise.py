@@ -39,7 +39,9 @@ DENOISE = Method(
         "uncertainty": File("volume", "also write the voxelwise standard deviation"),
     },
     options={
-        "steps": Rule("whole", "Steps", "1: the posterior mean; more: draws from it", lowest=1, highest=8),
+        "steps": Rule(
+            "whole", "Steps", "1: the posterior mean; more: draws, which spread too little", lowest=1, highest=8
+        ),
         "samples": SAMPLES,
         "grid": Rule("choice", "Grid", "the grid of the outputs", default="input", choices=("input", "model")),
         **STATED_SUV,
