@@ -39,9 +39,7 @@ def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSourc
     """Data, command, seed, steps, and the voxel sizes and noise levels that were seen."""
     levels = torch.cat([case.whole.level for case in source.cases])
     sizes = [size for case in source.cases for size in case.voxel_size_mm]
-    processes = process_count()
-    program = "petdiffusion" if processes == 1 else f"torchrun --nproc-per-node {processes} -m -- PETDiffusionLib"
-    command = f"{program} train denoiser OUT --cases {arguments.cases} --steps {arguments.steps}"
+    command = f"petdiffusion train denoiser OUT --cases {arguments.cases} --steps {arguments.steps}"
     start = {}
     if arguments.start:
         card = find_model(arguments.start)
@@ -54,6 +52,7 @@ def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSourc
         "on random scanners, three in ten post-filtered by another 2 to 8 mm with up to twice the noise; targets "
         "are the same reconstructions of noise-free data",
         "command": f"{command} --batch {arguments.batch} --rate {arguments.rate:g} --seed {arguments.seed}",
+        "processes": process_count(),
         "seed": arguments.seed,
         "steps": steps,
         "date": datetime.date.today().isoformat(),

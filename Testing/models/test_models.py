@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -152,5 +151,4 @@ def test_every_bundled_model_is_intact_small_and_has_a_complete_card() -> None:
         card = ModelCard.load(path)
         assert load_weights(card)
         assert card.weights_path.stat().st_size <= 8_000_000
-        program = r"(petdiffusion|torchrun --nproc-per-node \d+ -m -- PETDiffusionLib)"
-        assert re.match(program + " train ", card.training["command"])
+        assert card.training["command"].startswith("petdiffusion train")
