@@ -53,12 +53,14 @@ def sample(
 ) -> torch.Tensor:
     """Walk from the low-dose volume y [1, 1, z, y, x] at times[0] = 1 to the last estimate before times[-1] = 0.
 
-    `noise(step)` gives the standard normal field of a step. Returns what `denoiser` said last: the mean of x_0 given
-    the state and, in channel 1, its variance. One step is the posterior mean; more steps draw from the posterior.
+    `noise(step)` gives the standard normal field of a step. Returns what `denoiser` said last of x_0 and, in channel 1,
+    the variance of x_0 given y, which it said first: of a state that its own estimates led to it is far too sure. One
+    step is the posterior mean; more steps draw from the posterior.
     """
-    state = y
+    state, stated = y, None
     for step, (alpha, next_alpha) in enumerate(zip(times[:-1], times[1:], strict=True)):
         estimate = denoiser(state, alpha, condition)
+        stated = estimate[:, 1:] if stated is None else stated
         if next_alpha > 0:
             state = bridge_step(state, estimate[:, :1], alpha, next_alpha, spread, noise(step))
-    return estimate
+    return torch.cat([estimate[:, :1], stated], dim=1)

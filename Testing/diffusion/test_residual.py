@@ -1,5 +1,7 @@
 """The residual-plus-noise process: its marginals, its steps, and RED as its noise-free member."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -78,3 +80,15 @@ def test_samples_of_a_gaussian_posterior_have_its_spread() -> None:
     drawn = sample(exact, y, y, uniform_times(64), kappa, lambda step: torch.randn(SHAPE, generator=generator))
     assert float(drawn.mean()) == pytest.approx(posterior_mean, abs=0.02)
     assert float(drawn.std()) == pytest.approx(posterior_variance**0.5, rel=0.06)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_the_stated_variance_is_that_given_the_low_dose_alone(steps) -> None:
+    _, y, generator = volumes()
+
+    def surer_and_surer(x_t, alpha, condition):
+        return torch.cat([x_t, torch.full_like(x_t, alpha)], dim=1)
+
+    noise = partial(torch.randn, SHAPE, generator=generator)
+    estimate = sample(surer_and_surer, y, y, uniform_times(steps), 0.5, lambda step: noise())
+    assert torch.equal(estimate[:, 1:], torch.ones_like(y))

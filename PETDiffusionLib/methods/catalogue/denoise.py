@@ -14,8 +14,8 @@ BUNDLED_MODEL = "petdiffusion-denoiser"
 class StepsPreset(Preset):
     """How many reverse steps a draw takes, and how many draws are averaged unless the user says.
 
-    More than one step is a draw from the posterior, with a seed. Few steps spread too little, and their mean is no
-    better than that of one step through mirrors, so no preset walks.
+    More than one step is a draw from the posterior, with a seed. The mean of draws is no better than that of one step
+    through as many mirrors, and takes as many steps longer, so no preset walks.
     """
 
     steps: int
@@ -39,9 +39,7 @@ DENOISE = Method(
         "uncertainty": File("volume", "also write the voxelwise standard deviation"),
     },
     options={
-        "steps": Rule(
-            "whole", "Steps", "1: the posterior mean; more: draws, which spread too little", lowest=1, highest=8
-        ),
+        "steps": Rule("whole", "Steps", "1: the posterior mean; more: draws, by the seed", lowest=1, highest=8),
         "samples": SAMPLES,
         "grid": Rule("choice", "Grid", "the grid of the outputs", default="input", choices=("input", "model")),
         **STATED_SUV,
