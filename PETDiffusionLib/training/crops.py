@@ -18,6 +18,7 @@ from PETDiffusionLib.volumes.resampling import centre_matrix, isotropic_grid, sp
 FILTERED_SHARE = 0.3
 POST_FILTER_MM = (2.0, 8.0)
 LARGEST_NOISE_FACTOR = 2.0
+NOISE_POWER = 0.7  # a dose is drawn by its noise level to this power: few are noisy, and these have most to teach
 LARGEST_ZOOM = 0.08  # more would belie the noise's correlation, which is measured without
 
 
@@ -79,8 +80,8 @@ class _Held:
 class CropSource:
     """Pairs of low-dose and reference crops from case files, drawn with one generator, at `voxel_size_mm` on `device`.
 
-    A crop is centred anywhere in the body; the voxels are taken up to 8 % larger or smaller than they are, and axes
-    are flipped and transposed, so that one case serves as many.
+    A dose is drawn by its noise and a crop is centred anywhere in the body; the voxels are taken up to 8 % larger or
+    smaller than they are, and axes are flipped and transposed, so that one case serves as many.
     """
 
     def __init__(
@@ -88,6 +89,9 @@ class CropSource:
     ) -> None:
         self.crop, self.voxel_size_mm, self.device = crop, voxel_size_mm, torch.device(device)
         self.cases = [self._hold(path, np.random.default_rng([5, number])) for number, path in enumerate(paths)]
+        self.doses = [(case, dose) for case in self.cases for dose in range(len(case.protocols))]
+        chances = torch.cat([case.whole.level for case in self.cases]).double().cpu().numpy() ** NOISE_POWER
+        self.chances = chances / chances.sum()
 
     def batch(self, size: int, rng: np.random.Generator) -> Crops:
         """`size` crops."""
@@ -109,8 +113,7 @@ class CropSource:
         return _Held(volumes.half(), body, case.voxel_size_mm, protocols, _joined(wholes))
 
     def _draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, WholeVolume]:
-        case = self.cases[rng.integers(len(self.cases))]
-        dose = int(rng.integers(len(case.protocols)))
+        case, dose = self.doses[rng.choice(len(self.doses), p=self.chances)]
         centre = case.body[rng.integers(len(case.body))]
         zoom = np.exp(rng.uniform(-LARGEST_ZOOM, LARGEST_ZOOM))
         matrices = [

@@ -18,7 +18,7 @@ from PETDiffusionLib.training.cases import (
     make_case,
     save_case,
 )
-from PETDiffusionLib.training.crops import CropSource, Protocol
+from PETDiffusionLib.training.crops import NOISE_POWER, CropSource, Protocol
 from PETDiffusionLib.training.loop import TrainingLoop
 from Testing.training.arguments import arguments_of
 
@@ -99,6 +99,18 @@ def test_crops_pair_the_same_place(data) -> None:
     assert float(crops.min()) >= 0
     smooth = torch.nn.functional.avg_pool3d(crops, 8)
     assert float(torch.corrcoef(torch.stack([smooth[:, 0].ravel(), smooth[:, 1].ravel()]))[0, 1]) > 0.8
+
+
+def test_the_noisier_dose_is_drawn_more_often(tmp_path) -> None:
+    calm = synthetic_case(1)
+    noisy = calm.reference + 4 * (calm.low_dose[1] - calm.reference).clip(-calm.reference / 4)
+    save_case(Case(calm.reference, [calm.low_dose[0], noisy], calm.voxel_size_mm), tmp_path / "case.npz")
+    source = CropSource([tmp_path / "case.npz"], (8, 8, 8), 4.0)
+    low, high = sorted(source.cases[0].whole.level.tolist())
+    drawn = source.batch(600, np.random.default_rng(0)).whole.level
+    assert high > 1.5 * low
+    times = float((drawn > (low + high) / 2).sum() / (drawn < (low + high) / 2).sum())
+    assert times == pytest.approx((high / low) ** NOISE_POWER, rel=0.25)
 
 
 def test_a_protocol_filters_both_alike_and_turns_the_noise_up() -> None:
