@@ -7,6 +7,7 @@ With alpha as the clock and sigma_t^2 = (kappa u)^2 alpha (1 - alpha) this is a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 
@@ -57,10 +58,9 @@ def sample(
     the variance of x_0 given y, which it said first: of a state that its own estimates led to it is far too sure. One
     step is the posterior mean; more steps draw from the posterior.
     """
-    state, stated = y, None
-    for step, (alpha, next_alpha) in enumerate(zip(times[:-1], times[1:], strict=True)):
-        estimate = denoiser(state, alpha, condition)
-        stated = estimate[:, 1:] if stated is None else stated
-        if next_alpha > 0:
-            state = bridge_step(state, estimate[:, :1], alpha, next_alpha, spread, noise(step))
-    return torch.cat([estimate[:, :1], stated], dim=1)
+    state = y
+    first = estimate = denoiser(state, times[0], condition)
+    for step, (alpha, next_alpha) in enumerate(pairwise(times[:-1])):
+        state = bridge_step(state, estimate[:, :1], alpha, next_alpha, spread, noise(step))
+        estimate = denoiser(state, next_alpha, condition)
+    return torch.cat([estimate[:, :1], first[:, 1:]], dim=1)
