@@ -81,7 +81,8 @@ class CropSource:
     """Pairs of low-dose and reference crops from case files, drawn with one generator, at `voxel_size_mm` on `device`.
 
     A dose is drawn by its noise and a crop is centred anywhere in the body; the voxels are taken up to 8 % larger or
-    smaller than they are, and axes are flipped and transposed, so that one case serves as many.
+    smaller than they are, and axes are flipped and transposed, so that one case serves as many. `levels` are the noise
+    levels of all `doses`.
     """
 
     def __init__(
@@ -90,7 +91,8 @@ class CropSource:
         self.crop, self.voxel_size_mm, self.device = crop, voxel_size_mm, torch.device(device)
         self.cases = [self._hold(path, np.random.default_rng([5, number])) for number, path in enumerate(paths)]
         self.doses = [(case, dose) for case in self.cases for dose in range(len(case.protocols))]
-        chances = torch.cat([case.whole.level for case in self.cases]).double().cpu().numpy() ** NOISE_POWER
+        self.levels = torch.cat([case.whole.level for case in self.cases]).double().cpu().numpy()
+        chances = self.levels**NOISE_POWER
         self.chances = chances / chances.sum()
 
     def batch(self, size: int, rng: np.random.Generator) -> Crops:

@@ -6,8 +6,6 @@ import argparse
 import datetime
 from typing import Any
 
-import torch
-
 from PETDiffusionLib.models import find_model
 from PETDiffusionLib.training.crops import CropSource
 from PETDiffusionLib.training.processes import process_count
@@ -37,7 +35,6 @@ def denoiser_card(
 
 def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSource) -> dict[str, Any]:
     """Data, command, seed, steps, and the voxel sizes and noise levels that were seen."""
-    levels = torch.cat([case.whole.level for case in source.cases])
     sizes = [size for case in source.cases for size in case.voxel_size_mm]
     command = f"petdiffusion train denoiser OUT --cases {arguments.cases} --steps {arguments.steps}"
     start = {}
@@ -57,5 +54,5 @@ def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSourc
         "steps": steps,
         "date": datetime.date.today().isoformat(),
         "voxel_size_range_mm": [round(min(sizes), 2), round(max(sizes), 2)],
-        "noise_level_range": [round(float(levels.min()), 3), round(float(levels.max()), 3)],
+        "noise_level_range": [round(float(source.levels.min()), 3), round(float(source.levels.max()), 3)],
     }

@@ -1,7 +1,5 @@
 """The residual-plus-noise process: its marginals, its steps, and RED as its noise-free member."""
 
-from functools import partial
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -89,6 +87,7 @@ def test_the_stated_variance_is_that_given_the_low_dose_alone(steps) -> None:
     def surer_and_surer(x_t, alpha, condition):
         return torch.cat([x_t, torch.full_like(x_t, alpha)], dim=1)
 
-    noise = partial(torch.randn, SHAPE, generator=generator)
-    estimate = sample(surer_and_surer, y, y, uniform_times(steps), 0.5, lambda step: noise())
+    estimate = sample(
+        surer_and_surer, y, y, uniform_times(steps), 0.5, lambda step: torch.randn(SHAPE, generator=generator)
+    )
     assert torch.equal(estimate[:, 1:], torch.ones_like(y))
