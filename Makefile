@@ -6,7 +6,7 @@ PYTHON ?= python3
 
 # The torch that is installed where the environment has none yet: the release that the project is tested with. On Linux
 # pip may bring several gigabytes of CUDA packages with it; without a GPU, let pip find PyTorch's CPU builds (see the
-# README). Any release from 2.2 on will do: make demo TORCH=torch.
+# README). Any release from 2.4 on will do: make demo TORCH=torch.
 TORCH ?= torch==2.13.0
 
 VENV := .venv

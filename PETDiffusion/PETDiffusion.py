@@ -1,6 +1,5 @@
 """PETDiffusion in 3D Slicer: denoise a PET volume with a diffusion model, watch it, and compare. Research use only."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -203,8 +202,9 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._showEnd(str(error), isError=True)
 
     def _start(self) -> None:
-        if settings.engine().isSlicerPython:
-            ensurePackages()
+        ensurePackages()
+        if not (self.offers.info and self.offers.info["torch"]):
+            self.offers.ask()  # what has just been installed is known to the lists only then
         licences.requireAccepted(self.offers.card)
         self.ui.logText.plainText = self.ui.warningLabel.text = ""
         callbacks = {"onProgress": self._onProgress, "onFinished": self._onFinished, "onLog": self._onLog}
@@ -226,12 +226,12 @@ class PETDiffusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if job.error:
             self._showEnd(str(job.error), isError=not isinstance(job.error, Cancelled))
             return
-        if self._parameterNode:
-            with slicer.util.NodeModify(self._parameterNode):
-                self._parameterNode.denoisedVolume = job.results.denoised
-                self._parameterNode.uncertaintyVolume = job.results.uncertainty
-                self._parameterNode.differenceVolume = job.results.difference
-                self._parameterNode.table = job.results.table
+        node = self._parameterNode or self.logic.getParameterNode()  # another module may be shown meanwhile
+        with slicer.util.NodeModify(node):
+            node.denoisedVolume = job.results.denoised
+            node.uncertaintyVolume = job.results.uncertainty
+            node.differenceVolume = job.results.difference
+            node.table = job.results.table
         self.ui.progressBar.value = 100
         self._showEnd(_("Done: '{name}'.").format(name=job.results.denoised.GetName()))
         qt.QTimer.singleShot(0, self.showComparison)  # building the views takes a turn of the event loop for itself
@@ -298,7 +298,7 @@ class PETDiffusionLogic(ScriptedLoadableModuleLogic):
         while not process.finished:
             slicer.app.processEvents()
             process.wait(20)
-        return json.loads(process.result())
+        return process.answer()
 
     def methods(self):
         """The methods with their presets and models, as the panel lists them."""

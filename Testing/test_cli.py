@@ -173,6 +173,15 @@ def test_info_works_where_torch_is_missing(tmp_path: Path, petdiffusion_process,
     assert done.returncode == 0 and info["devices"] == [] and info["methods"] == []
 
 
+def test_info_lists_the_methods_where_only_what_writes_results_is_missing(
+    tmp_path: Path, petdiffusion_process, engine_environment
+) -> None:
+    (tmp_path / "filelock.py").write_text("raise ImportError('not installed yet')")
+    path = f"{tmp_path}:{engine_environment['PYTHONPATH']}"
+    done = petdiffusion_process("info", "--json", env={**engine_environment, "PYTHONPATH": path})
+    assert done.returncode == 0 and [method["id"] for method in json.loads(done.stdout)["methods"]] == list(METHODS)
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(7.4, "0:07"), (754, "12:34"), (3723, "1:02:03")])
 def test_time_left_reads_like_a_clock(seconds: float, text: str) -> None:
     assert clock_time(seconds) == text

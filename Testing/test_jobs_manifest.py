@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from PETDiffusionLib.jobs.manifest import describe_input, package_versions
+from PETDiffusionLib.jobs.document import Job
+from PETDiffusionLib.jobs.manifest import describe_input, make_manifest, package_versions
 from PETDiffusionLib.volumes import read_volume, write_volume
 
 
@@ -34,6 +36,32 @@ def test_a_detached_headers_hash_covers_its_data(small_pet: Path) -> None:
     data = next(small_pet.parent.glob("detached.*raw"))
     data.write_bytes(data.read_bytes()[::-1])
     assert describe_input(small_pet.with_name("detached.mhd")) != before and before["files"] == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "line"),
+    [
+        ("scan.nhdr", "NRRD0004\ndata file: ./other.raw.gz\n"),
+        ("scan.hdr", "!INTERFILE  :=\nname of data file := other.raw.gz\n"),
+        ("scan.hs", "!INTERFILE :=\r\n!name of data file:=other.raw.gz\r\n"),
+        ("scan.mhd", "NDims = 3\nElementDataFile = other.raw.gz\n"),
+    ],
+)
+def test_data_of_another_name_are_found_in_the_header(header: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / header).write_bytes(line.encode())
+    (tmp_path / "other.raw.gz").write_bytes(b"first")
+    before = describe_input(tmp_path / header)
+    (tmp_path / "other.raw.gz").write_bytes(b"second")
+    assert before["files"] == 2 and describe_input(tmp_path / header)["sha256"] != before["sha256"]
+
+
+def test_the_manifest_names_no_folder(tmp_path: Path) -> None:
+    series = tmp_path / "Doe^Jane"
+    series.mkdir()
+    (series / "0.dcm").write_bytes(b"x")
+    job = Job("denoise", {"image": series}, {"image": tmp_path / "out.nrrd"}, {"model": str(tmp_path / "mine.json")})
+    manifest = json.dumps(make_manifest(job, {"image": describe_input(series)}, {}, {}))
+    assert "Doe" not in manifest and str(tmp_path) not in manifest and '"mine.json"' in manifest
 
 
 def test_one_slice_stands_for_its_series(shared_data: Path, tmp_path: Path) -> None:

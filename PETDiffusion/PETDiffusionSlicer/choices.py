@@ -19,15 +19,14 @@ class ChoiceBox:
     def setChoices(self, choices, default=None) -> None:
         """Offer choices; a parameter that is none of them becomes the default, or the first."""
         choices = list(choices)
-        if [identifier for identifier, _title in choices] == self._identifiers:
-            self.update()
-            return
-        self._identifiers = [identifier for identifier, _title in choices]
-        blocked = self.comboBox.blockSignals(True)
-        self.comboBox.clear()
-        for _identifier, title in choices:
-            self.comboBox.addItem(title)
-        self.comboBox.blockSignals(blocked)
+        identifiers = [identifier for identifier, _title in choices]
+        if identifiers != self._identifiers:
+            self._identifiers = identifiers
+            blocked = self.comboBox.blockSignals(True)
+            self.comboBox.clear()
+            for _identifier, title in choices:
+                self.comboBox.addItem(title)
+            self.comboBox.blockSignals(blocked)
         if self._parameterNode and self._identifiers and self.value not in self._identifiers:
             chosen = default if default in self._identifiers else self._identifiers[0]
             setattr(self._parameterNode, self.parameterName, chosen)

@@ -110,6 +110,7 @@ class EngineProcess:
         self._engine, self._onEvent, self._onFinished = engine, onEvent, onFinished
         self._output, self._errors = Lines(), Lines()
         self._text, self._textLines = collections.deque(maxlen=MOST_TEXT_LINES), 0
+        self._answer = []  # of the text what came on standard output: the rest are warnings and reasons
         self._outcome, self._cancelled, self.finished = None, False, False
         self._process = qt.QProcess()
         self._process.setProcessEnvironment(engine.environment())
@@ -145,12 +146,20 @@ class EngineProcess:
         if self._process.error() == qt.QProcess.FailedToStart:
             sentence = _("The engine's Python could not be started: {python}. Choose another one under Advanced.")
             raise EngineError("not-started", sentence.format(python=self._engine.python))
-        text = "\n".join(self._text)
         if self._process.exitStatus() != qt.QProcess.NormalExit or self._process.exitCode() != 0:
             sentence = _("The engine ended unexpectedly (exit code {code}). {last}")
             last = self._text[-1] if self._text else _("It said nothing; it may have been ended, or be out of memory.")
             raise EngineError("died", sentence.format(code=self._process.exitCode(), last=last))
-        return text
+        return "\n".join(self._answer)
+
+    def answer(self):
+        """What a question's process printed, as JSON. Raises EngineError."""
+        printed = self.result()
+        try:
+            return json.loads(printed)
+        except ValueError as error:
+            sentence = _("The engine gave an answer that cannot be understood: {start}")
+            raise EngineError("nonsense", sentence.format(start=printed[:200])) from error
 
     def cancel(self) -> None:
         """Ask the engine to stop, and end it where it does not."""
@@ -181,17 +190,20 @@ class EngineProcess:
         self._process.waitForFinished(milliseconds)
 
     def _readOutput(self, *_arguments) -> None:
-        self._take(self._output.feed(self._process.readAllStandardOutput().data()))
+        self._take(self._output.feed(self._process.readAllStandardOutput().data()), self._answer)
 
     def _readErrors(self, *_arguments) -> None:
         self._take(self._errors.feed(self._process.readAllStandardError().data()))
 
-    def _take(self, lines):
+    def _take(self, lines, answer=None):
+        """Deliver lines of output as events; text is also kept in `answer`."""
         for line in lines:
             event = eventIn(line)
             if event is None:
                 self._text.append(line)
                 self._textLines += 1
+                if answer is not None:
+                    answer.append(line)
                 event = {"event": "log", "message": line}
             elif event["event"] in ("result", "error", "cancelled"):
                 self._outcome = event
@@ -208,7 +220,8 @@ class EngineProcess:
     def _onProcessEnd(self, *_arguments) -> None:
         self._readOutput()
         self._readErrors()
-        self._take(self._output.rest() + self._errors.rest())
+        self._take(self._output.rest(), self._answer)
+        self._take(self._errors.rest())
         self._finish()
 
     def _finish(self) -> None:

@@ -4,6 +4,7 @@ import importlib.util
 
 from slicer.i18n import tr as _
 
+from . import settings
 from .engine import EngineError
 from .places import resource
 
@@ -11,8 +12,11 @@ from .places import resource
 def ensurePackages() -> None:
     """Install what is missing in Slicer's Python, after asking. Raises EngineError where the user declines or it fails.
 
-    PyTorch comes through the PyTorch extension, which knows the build that fits the graphics card.
+    Where the engine has another Python nothing is installed. PyTorch comes through the PyTorch extension, which knows
+    the build that fits the graphics card.
     """
+    if not settings.engine().isSlicerPython:
+        return
     import slicer.packaging  # Slicer 5.11 and later
 
     try:

@@ -1,7 +1,5 @@
 """Questions to the engine whose answers come later: what it has, and what a DICOM header says of SUV."""
 
-import json
-
 from . import settings
 from .engine import EngineError
 
@@ -20,8 +18,8 @@ class Questions:
                 return
             del self._processes[kind]
             try:
-                answer, error = json.loads(process.result()), None
-            except (EngineError, ValueError) as failure:
+                answer, error = process.answer(), None
+            except EngineError as failure:
                 answer, error = None, failure
             onAnswer(answer, error)
 

@@ -64,13 +64,15 @@ class Request:
     def document(self, folder):
         """The job as the engine reads it, with its files in a folder; a volume is written there in SUV."""
         mainInput = next(iter(self.declared.inputs))
+        given = folder / INPUT_FILE if self.inputVolume else self.sinogram
         options = {"preset": self.preset, "samples": self.samples, "model": self.model, **self.options}
         if self.inputVolume and "unit" in self.declared.rules:
             options["unit"] = "suvbw"
         return {
             "schema": 1,
             "method": self.method,
-            "inputs": {mainInput: str(folder / INPUT_FILE) if self.inputVolume else self.sinogram, **self.files},
+            # The engine's working folder is another one.
+            "inputs": {role: str(Path(path).absolute()) for role, path in {mainInput: given, **self.files}.items()},
             "outputs": {role: str(folder / f"{role}.nrrd") for role in self.outputs},
             "options": {name: value for name, value in options.items() if value is not None},
             "device": self.device,

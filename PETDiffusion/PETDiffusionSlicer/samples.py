@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 from . import settings
 from .engine import EngineError
 from .job import TemporaryFolder
+from .packages import ensurePackages
 from .places import resource
 from .results import code, showPet
 
@@ -58,6 +59,7 @@ def publicPatient():
 
 def simulatedVolume(phantom="chest", doseReduction=20, seed=1):
     """A low-dose PET simulated by the engine, as a volume node in SUVbw; the application stays responsive meanwhile."""
+    ensurePackages()
     with TemporaryFolder() as folder:
         options = ["--phantom", phantom, "--drf", str(doseReduction), "--seed", str(seed)]
         process = settings.engine().start(["simulate", str(folder / "study"), *options])

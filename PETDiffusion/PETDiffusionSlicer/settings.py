@@ -35,6 +35,7 @@ def modelsFolder(info):
 
 
 def modelFiles(info):
-    """The cards and weights in the user's folder."""
+    """The weights in the user's folder and their cards; what else lies there is none of ours."""
     folder = modelsFolder(info)
-    return [path for end in ("json", "safetensors") for path in sorted(Path(folder).glob(f"*.{end}"))] if folder else []
+    weights = sorted(Path(folder).glob("*.safetensors")) if folder else []
+    return [path for one in weights for path in (one, one.with_suffix(".json")) if path.is_file()]

@@ -15,14 +15,14 @@ def ofCard(card):
     """Licence and training domain of a model."""
     if not card:
         return _("No model is installed for this method.")
+    words = [_('Licence: <a href="{url}">{name}</a>.').format(**card["licence"])]
     tracers, doses = card["training"]["tracers"], card["training"]["dose_range"]
-    words = _('Licence: <a href="{url}">{licence}</a>. Trained on {tracers}; {doses} of the full dose.')
-    return words.format(
-        url=card["licence"]["url"],
-        licence=card["licence"]["name"],
-        tracers=", ".join(tracers) if isinstance(tracers, list) else tracers,
-        doses=_("{} to {}").format(*doses) if isinstance(doses, list) else doses,
-    )
+    domain = [", ".join(tracers)] if isinstance(tracers, list) and tracers else []
+    if isinstance(doses, list) and len(doses) == 2:  # a prior knows no dose, and who trains on own pairs tells none
+        domain.append(_("{lowest} to {highest} of the full dose").format(lowest=doses[0], highest=doses[1]))
+    if domain:
+        words.append(_("Trained on {domain}.").format(domain="; ".join(domain)))
+    return " ".join(words)
 
 
 def ofProgress(job):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PETDiffusionLib.cli.study_folder import study_folder
-from PETDiffusionLib.jobs.manifest import RESEARCH_USE
+from PETDiffusionLib.jobs.manifest import RESEARCH_USE, data_files
 from PETDiffusionLib.jobs.reporters import plain
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def simulate_sinogram(scanner: str, phantom: dict[str, Any], folder: Path, drf: 
 def thin(measured: Path, folder: Path, drf: float, seed: int, overwrite: bool) -> int:
     """Write the prompts of `measured` (a header or a sinogram folder) at a lower dose, and what terms it has."""
     terms = {name: file for name, file in TERMS.items() if (measured / file).is_file() or name == "prompts"}
-    with study_folder(folder, {"facts": "sinogram.json", **terms}, overwrite) as paths:
+    headers = [measured / file for file in terms.values()] if measured.is_dir() else [measured]
+    read = [file for header in headers if header.is_file() for file in (header, *data_files(header))]
+    with study_folder(folder, {"facts": "sinogram.json", **terms}, overwrite, read) as paths:
         from PETDiffusionLib.simulation.sinogram import thinned
         from PETDiffusionLib.sinograms.files import read_sinogram, read_term
         from PETDiffusionLib.sinograms.interfile import write_interfile

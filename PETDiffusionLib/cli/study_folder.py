@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.jobs.runner import refuse_overwriting, written_files
 from PETDiffusionLib.jobs.staging import Staging
 
 
 @contextlib.contextmanager
-def study_folder(folder: Path, names: Mapping[str, str], overwrite: bool) -> Iterator[dict[str, Path]]:
+def study_folder(
+    folder: Path, names: Mapping[str, str], overwrite: bool, inputs: Iterable[Path] = ()
+) -> Iterator[dict[str, Path]]:
     """Where to write the files of `names` (role -> name); they appear in `folder`, and are printed, after the context.
 
-    Raises PETDiffusionError "exists" for a file that is there already, unless `overwrite`.
+    Raises PETDiffusionError "exists" for a file that is there already, unless `overwrite`, and "overwrites-input" for
+    one of `inputs`.
     """
     files = {role: folder / name for role, name in names.items()}
-    existing = [path for path in files.values() if path.exists()]
+    existing = [file for path in files.values() for file in written_files(path) if file.exists()]
+    read = list(inputs)
+    for file in existing:
+        refuse_overwriting(file, read, overwrite=True)
     if existing and not overwrite:
         raise PETDiffusionError("exists", f"'{existing[0]}' exists already. Choose another folder or give --overwrite.")
     with _made(folder), Staging(files) as staging:

@@ -20,6 +20,7 @@ from torch import nn
 
 from PETDiffusionLib.projection.projector import Projector
 from PETDiffusionLib.reconstruction import osem
+from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 from PETDiffusionLib.sinograms.sinogram import Sinogram
 
 TWIN_FWHMS_MM = (6.0, 12.0, 24.0)
@@ -39,7 +40,7 @@ def blurred(image: torch.Tensor, fwhm_mm: float, voxel_size_mm: Sequence[float])
     for axis, size in zip((-1, -2, -3), voxel_size_mm, strict=True):
         turned = image.movedim(axis, -1)
         position = torch.arange(turned.shape[-1], device=image.device) * size
-        kernel = torch.exp(-0.5 * ((position[:, None] - position[None, :]) / (fwhm_mm / 2.3548)) ** 2)
+        kernel = torch.exp(-0.5 * ((position[:, None] - position[None, :]) / (fwhm_mm * FWHM_TO_SIGMA)) ** 2)
         image = (turned @ (kernel / kernel.sum(0)).to(image)).movedim(-1, axis)
     return image
 

@@ -1,9 +1,11 @@
-"""The manifest beside a result: what made it, from what, with which versions; no machine's or folder's name in it."""
+"""The manifest beside a result: what made it, from what, with which versions; no folder's name in it."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
+import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +16,8 @@ from PETDiffusionLib.jobs.document import Job
 
 RESEARCH_USE = "For research use only. Not a medical device; not for diagnosis or treatment."
 PACKAGES = ("torch", "numpy", "SimpleITK")
+HEADERS, HEADER_BYTES = (".mhd", ".nhdr", ".hs", ".hdr"), 1 << 16
+NAMES_DATA = re.compile(rb"^[ !]*(?:ElementDataFile *=|data ?file *:|name of data file *:=)([^\r\n]+)", re.I | re.M)
 
 
 def manifest_path(image: Path) -> Path:
@@ -47,9 +51,10 @@ def describe_input(path: Path) -> dict[str, Any]:
     if files == [path]:
         return {"name": path.name, "sha256": file_sha256(path)}
     folder = path if path.is_dir() else path.parent
+    name = {} if path.is_dir() else {"name": path.name}  # a folder of DICOM may bear the patient's
     listing = "".join(f"{file_sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in files)
     digest = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
-    return {"name": path.resolve().name, "files": len(files), "sha256": digest}
+    return {**name, "files": len(files), "sha256": digest}
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -60,11 +65,19 @@ def _files_of(path: Path) -> list[Path]:
         found = path.rglob("*")
     elif is_dicom_file(path):
         found = path.parent.iterdir()
-    elif path.suffix.lower() in (".mhd", ".nhdr", ".hs"):
-        found = (file for file in path.parent.iterdir() if file.stem == path.stem)
     else:
-        return [path]
+        return [path, *data_files(path)]
     return sorted(file for file in found if file.is_file() and not file.name.startswith("."))
+
+
+def data_files(header: Path) -> list[Path]:
+    """The file that a detached header (MetaImage, NRRD, Interfile) names as its data; none for any other file."""
+    if header.suffix.lower() not in HEADERS or not header.is_file():
+        return []
+    with header.open("rb") as file:
+        named = NAMES_DATA.search(file.read(HEADER_BYTES))
+    data = header.parent / os.fsdecode(named[1].strip()) if named else header
+    return [data] if data.is_file() and data != header else []
 
 
 def make_manifest(
@@ -72,8 +85,10 @@ def make_manifest(
 ) -> dict[str, Any]:
     """The manifest of a finished job; `inputs` are the descriptions taken before it ran."""
     document = job.to_json()
-    document["inputs"] = {role: Path(path).name for role, path in job.inputs.items()}
+    document["inputs"] = {role: inputs[role].get("name", "a folder") for role in job.inputs}
     document["outputs"] = {role: path.name for role, path in job.outputs.items()}
+    if document["options"].get("model"):  # an id, or the path of a card
+        document["options"]["model"] = Path(document["options"]["model"]).name
     return {
         "notice": RESEARCH_USE,
         "job": document,

@@ -13,7 +13,7 @@ from typing import Any
 from PETDiffusionLib.errors import Cancelled, PETDiffusionError
 from PETDiffusionLib.jobs.document import Job
 from PETDiffusionLib.jobs.failures import explain
-from PETDiffusionLib.jobs.manifest import describe_input, make_manifest, manifest_path
+from PETDiffusionLib.jobs.manifest import data_files, describe_input, make_manifest, manifest_path
 from PETDiffusionLib.jobs.progress import Progress
 from PETDiffusionLib.jobs.reporters import Reporter, plain
 from PETDiffusionLib.jobs.staging import Staging
@@ -71,8 +71,9 @@ def _check_files(job: Job) -> None:
             raise PETDiffusionError(
                 "missing-file", f"There is no file or folder '{path}' (the job's {role}). Check the path."
             )
+    read = [file for path in job.inputs.values() for file in (path, *data_files(path))]
     for role, path in job.outputs.items():
-        check_output(path, list(job.inputs.values()), job.options["overwrite"], job.declared.outputs[role].kind)
+        check_output(path, read, job.options["overwrite"], job.declared.outputs[role].kind)
     if len({path.resolve() for path in job.outputs.values()}) < len(job.outputs):
         raise PETDiffusionError("bad-job", "The job cannot be run: two outputs have the same path.")
 
@@ -83,9 +84,14 @@ def check_output(path: Path, inputs: list[Path], overwrite: bool, kind: str = "v
     from PETDiffusionLib.volumes.writing import WRITABLE, check_writable_name
 
     check_writable_name(path, SINOGRAM_ENDINGS if kind == "sinogram" else WRITABLE)
-    refuse_overwriting(path, inputs, overwrite)
-    if path.suffix.lower() == ".mhd":  # its values are in a file of their own
-        refuse_overwriting(path.with_suffix(".raw"), inputs, overwrite)
+    for file in written_files(path):
+        refuse_overwriting(file, inputs, overwrite)
+
+
+def written_files(path: Path) -> list[Path]:
+    """An output, and the file of its values where they are in one of their own."""
+    data = {".mhd": ".raw", ".hs": ".s"}.get(path.suffix.lower())
+    return [path, path.with_suffix(data)] if data else [path]
 
 
 def refuse_overwriting(path: Path, inputs: list[Path], overwrite: bool) -> None:

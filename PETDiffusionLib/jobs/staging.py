@@ -8,10 +8,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from PETDiffusionLib.errors import PETDiffusionError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 class Staging:
@@ -75,6 +77,8 @@ class Staging:
 
     def _hold(self, folder: Path, output: Path) -> None:
         """Make `folder` ours until the end, or refuse."""
+        from filelock import FileLock, Timeout  # here, since questions are answered where no package is installed yet
+
         lock = FileLock(folder.with_suffix(".lock"), timeout=0)
         try:
             lock.acquire()

@@ -23,6 +23,7 @@ from PETDiffusionLib.diffusion.gaussian import Denoiser, ddim, linear_alphas_cum
 from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS, PriorDenoiser
 from PETDiffusionLib.diffusion.tiling import mirror, mirrored
 from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.methods.catalogue import METHODS
 from PETDiffusionLib.methods.catalogue.ddip import BUNDLED_PRIOR
 from PETDiffusionLib.models import ModelCard, find_model, load_weights
 from PETDiffusionLib.networks.low_rank import adapt_low_rank
@@ -51,6 +52,7 @@ START_ITERATIONS = 2
 DRAWS_FOR_UNCERTAINTY = 8
 RANK = 4
 ADAPTATION_RATES = {"low-rank": 1e-3, "full": 1e-4}
+SYNONYMS = {"fdg": ("fluorodeoxyglucose", "fludeoxyglucose")}
 
 Progress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
@@ -114,7 +116,7 @@ def reconstruct_with_prior(
     progress = progress or (lambda stage, fraction: None)
     warn = warn or (lambda code, sentence: None)
     warn_of_the_data(sinogram, warn)
-    card, where = find_model(model), choose_device(device)
+    card, where = find_model(model), choose_device(device, double=True)
     network = load_prior(card).to(where)
     sinogram = sinogram.to(where)
     grid = default_grid(sinogram.geometry, voxel_mm, None if shape is None else shape[::-1])
@@ -170,8 +172,9 @@ def _facts(
     card: ModelCard, sinogram: Sinogram, grid: ImageGrid, projector: Projector, walk: _Walk, cost: Cost
 ) -> dict[str, Any]:
     """What the manifest says of a run."""
+    has = METHODS[walk.settings.method].options
     return {
-        **asdict(walk.settings),
+        **{name: value for name, value in asdict(walk.settings).items() if name == "method" or name in has},
         "model": card.id,
         "model_sha256": card.sha256,
         "scanner": sinogram.geometry.name,
@@ -290,7 +293,7 @@ def _warn_of_the_prior(card: ModelCard, grid: ImageGrid, tracer: str | None, gui
             "choose others with --voxel-mm, or expect worse than OSEM.",
         )
     known = card.training["tracers"]
-    if tracer and not any(tracer.lower() in name.lower() for name in known):
+    if tracer and not any(is_of(tracer, name) for name in known):
         warn(
             "tracer",
             f"The prior was trained on {', '.join(known)} activity and not on {tracer}: a fixed prior can bias the "
@@ -300,6 +303,12 @@ def _warn_of_the_prior(card: ModelCard, grid: ImageGrid, tracer: str | None, gui
         warn(
             "anatomy", "With an anatomical image, a lesion that only PET sees can fade: compare with a run without it."
         )
+
+
+def is_of(tracer: str, known: str) -> bool:
+    """Whether a tracer as users and DICOM write it ("18F-FDG") is one as cards do ("FDG-like")."""
+    name = known.lower().removesuffix("-like")
+    return any(word in tracer.lower() for word in (name, *SYNONYMS.get(name, ())))
 
 
 def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def reconstruct(
     progress = progress or (lambda stage, fraction: None)
     warn = warn or (lambda code, sentence: None)
     warn_of_the_data(sinogram, warn)
-    where = choose_device(device)
+    where = choose_device(device, double=True)
     sinogram = sinogram.to(where)
     grid = default_grid(sinogram.geometry, voxel_mm, None if shape is None else shape[::-1])
     facts: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ Progress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
 
 DRAW_STEPS = 5  # of a draw for the uncertainty
+MOST_BRIDGE_STEPS = 20  # each doubles the dose, and a million times the counts is noise-free
 
 
 class Restorer:
@@ -50,7 +51,7 @@ class Restorer:
                 f"The restoration knows sinograms without time of flight; this one has {sinogram.geometry.tof.bins} "
                 "TOF bins. Sum the prompts and the additive term over them first.",
             )
-        self.sinogram, self.card, self.progress = sinogram, card, progress
+        self.sinogram, self.card = sinogram, card
         self.device = sinogram.prompts.device
         weights = load_weights(card)
         self.bridge: CountRestoration | None = None
@@ -64,9 +65,18 @@ class Restorer:
             fast = FastPrecision(network.eval().to(self.device))
             self.bridge = CountRestoration(sinogram, self.projector, grid.voxel_size_mm, fast)
 
-    def restored(self, steps: int | None, seed: int) -> Sinogram:
-        """The sinogram with the prompts' expectation in their place; more than one step on the bridge is a draw."""
-        report = partial(self.progress, "Restoring")
+    def restored(self, steps: int | None, seed: int, progress: Progress) -> Sinogram:
+        """The sinogram with the prompts' expectation in their place; more than one step on the bridge is a draw.
+
+        Raises PETDiffusionError "bad-option" for more steps than the bridge takes.
+        """
+        report = partial(progress, "Restoring")
+        if self.bridge is not None and (steps or 1) > MOST_BRIDGE_STEPS:
+            raise PETDiffusionError(
+                "bad-option",
+                f'The model "{self.card.id}" doubles the dose with every step and takes at most {MOST_BRIDGE_STEPS}; '
+                f"{steps} were asked for. Give fewer --steps.",
+            )
         if self.bridge is None:
             walk = steps or int(self.card.architecture["steps"])
             ren, dcn = self.networks
@@ -92,9 +102,9 @@ def restore_sinogram(
 
     `progress(stage, fraction)` may raise Cancelled. Raises PETDiffusionError for a model or data that do not fit.
     """
-    given = sinogram.to(choose_device(device))
-    restorer = Restorer(given, find_model(model), default_grid(given.geometry), progress or _silent)
-    return restorer.restored(steps, seed)
+    given = sinogram.to(choose_device(device, double=True))
+    report = progress or _silent
+    return Restorer(given, find_model(model), default_grid(given.geometry), report).restored(steps, seed, report)
 
 
 def _silent(stage: str, fraction: float) -> None:
@@ -105,13 +115,23 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a restoring job ("restore-sinogram"), or one that reconstructs afterwards ("red"). Returns the facts."""
     options = job.options
     progress("Reading", 0.0)
-    sinogram = read_measurement(job.inputs, options["attenuation_unit"]).to(choose_device(job.device))
+    sinogram = read_measurement(job.inputs, options["attenuation_unit"]).to(choose_device(job.device, double=True))
     warn_of_the_data(sinogram, warn)
     shape = options.get("shape")
     grid = default_grid(sinogram.geometry, options.get("voxel_mm"), None if shape is None else tuple(shape[::-1]))
     restorer = Restorer(sinogram, find_model(options["model"] or BUNDLED_MODEL), grid, progress)
-    restored = restorer.restored(options["steps"], job.seed)
+    wants_spread = "uncertainty" in job.outputs
+    if wants_spread and restorer.bridge is None:
+        raise PETDiffusionError(
+            "no-uncertainty",
+            f'The model "{restorer.card.id}" is deterministic and states no uncertainty. Leave the uncertainty out, or '
+            "use a model of the count bridge.",
+        )
     _warn_outside_domain(sinogram, restorer.card, warn)
+    # Restoring and reconstructing, once and for every draw, are alike long.
+    parts = 2 * (1 + options["draws"] * wants_spread) if job.method == "red" else 1
+    shares = (partial(_report_part, progress, part, parts) for part in range(parts))
+    restored = restorer.restored(options["steps"], job.seed, next(shares))
     facts = {
         "model": restorer.card.id,
         "model_sha256": restorer.card.sha256,
@@ -125,36 +145,39 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
         write_interfile(restored.prompts, sinogram.geometry, job.outputs["sinogram"])
         return facts
     unit = image_unit(sinogram)
-    images = {"image": _reconstructed(restorer, restored, options)}
-    if "uncertainty" in job.outputs:
-        images["uncertainty"] = _spread(restorer, options, job.seed)
+    images = {"image": _reconstructed(restorer, restored, options, next(shares))}
+    if wants_spread:
+        images["uncertainty"] = _spread(restorer, options, job.seed, shares)
     progress("Writing", 1.0)
     for role, array in images.items():
         write_volume(Volume(_image(grid, array, options["post_filter_mm"]), unit, {}), job.outputs[role])
     return facts | {"unit": unit, "grid": {"shape": grid.shape[::-1], "voxel_size_mm": grid.voxel_size_mm}}
 
 
-def _reconstructed(restorer: Restorer, sinogram: Sinogram, options: dict[str, Any]) -> np.ndarray:
+def _report_part(progress: Progress, part: int, parts: int, stage: str, fraction: float) -> None:
+    """Report `fraction` of part `part` of `parts`."""
+    progress(stage, (part + fraction) / parts)
+
+
+def _reconstructed(restorer: Restorer, sinogram: Sinogram, options: dict[str, Any], progress: Progress) -> np.ndarray:
     """OSEM of a restored sinogram, [z, y, x]."""
     subsets = options["subsets"] or default_subsets(sinogram.geometry.views)
-    report = reporting(restorer.progress, options["iterations"], subsets, [])
+    report = reporting(progress, options["iterations"], subsets, [])
     return osem(restorer.projector, sinogram, options["iterations"], subsets, callback=report).cpu().numpy()
 
 
-def _spread(restorer: Restorer, options: dict[str, Any], seed: int) -> np.ndarray:
-    """The standard deviation over reconstructions of draws, [z, y, x]. Raises PETDiffusionError "no-uncertainty".
+def _spread(restorer: Restorer, options: dict[str, Any], seed: int, shares: Iterator[Progress]) -> np.ndarray:
+    """The standard deviation over reconstructions of draws, [z, y, x]; each draw takes two of the `shares`.
 
     Draws of few steps spread too little; the card's `spread_factor`, found on other bodies, makes up for it.
     """
-    if restorer.bridge is None:
-        raise PETDiffusionError(
-            "no-uncertainty",
-            f'The model "{restorer.card.id}" is deterministic and states no uncertainty. Use one of the count bridge.',
-        )
     steps = max(2, options["steps"] or DRAW_STEPS)
-    draws = [restorer.restored(steps, 1000 * seed + number) for number in range(options["draws"])]
+    images = []
+    for number in range(options["draws"]):
+        draw = restorer.restored(steps, 1000 * seed + number, next(shares))
+        images.append(_reconstructed(restorer, draw, options, next(shares)))
     factor = float(restorer.card.architecture.get("spread_factor", 1.0))
-    return factor * np.std([_reconstructed(restorer, draw, options) for draw in draws], axis=0, ddof=1)
+    return factor * np.std(images, axis=0, ddof=1)
 
 
 def _image(grid: ImageGrid, array: np.ndarray, post_filter_mm: float) -> sitk.Image:

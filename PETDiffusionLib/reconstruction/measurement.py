@@ -82,8 +82,7 @@ def _without(sinogram: Sinogram, *effects: str) -> Sinogram:
 
 def image_unit(sinogram: Sinogram) -> Unit:
     """The unit that the sinogram's terms were made for, if they are all there."""
-    whole = {"attenuation", "normalisation"} <= sinogram.corrected
-    return sinogram.facts.get("unit", "counts") if whole else "counts"
+    return "counts" if sinogram.not_corrected else sinogram.facts.get("unit", "counts")
 
 
 def warn_of_the_data(sinogram: Sinogram, warn: Callable[[str, str], None]) -> None:

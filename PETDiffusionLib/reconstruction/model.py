@@ -98,15 +98,6 @@ class AcquisitionModel:
         likelihood = float((torch.xlogy(counts, expected) - expected).sum(dtype=torch.float64))
         return self._projector.subset(subset).adjoint(self._times_factors(subset, counts / expected)), likelihood
 
-    def log_likelihood(self, image: torch.Tensor) -> float:
-        """sum(y log ybar - ybar) over all the data."""
-        total = 0.0
-        for subset in range(self.subsets):
-            expected = self.expected(subset, image).clamp_(min=self._floor)
-            counts = self._part(self._sinogram.prompts, subset).clamp(min=0)
-            total += float((torch.xlogy(counts, expected) - expected).sum(dtype=torch.float64))
-        return total
-
     def passes(self, iterations: int) -> Iterator[tuple[int, int]]:
         """(iteration, subset) in the order in which they are visited."""
         return ((iteration, subset) for iteration in range(iterations) for subset in self.order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,14 @@ def read_petsird(path: str | os.PathLike[str]) -> tuple[torch.Tensor, torch.Tens
                             _add(binner, events[0][0], crystal, ring, bins_of_energy, centres_mm)
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise PETDiffusionError("bad-file", f"'{path}' cannot be read as PETSIRD ({error}).") from error
+    left_out = prompts.left_out + delayed.left_out
+    if left_out:
+        warnings.warn(
+            f"{left_out} of {left_out + int(prompts.counts.sum() + delayed.counts.sum())} coincidences lie outside the "
+            f"bins (lines beyond {FIELD_OF_VIEW:g} of the ring's radius, or times beyond the TOF range), and are left "
+            "out.",
+            stacklevel=2,
+        )
     return prompts.counts, delayed.counts, geometry
 
 

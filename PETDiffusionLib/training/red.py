@@ -33,7 +33,7 @@ from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
 from PETDiffusionLib.training.options import add_case_options, add_model_options, add_plan_options
 from PETDiffusionLib.training.sinogram_batches import TRUES_PER_BIN, SinogramSource
 from PETDiffusionLib.training.sinogram_cases import ensure_cases
-from PETDiffusionLib.training.sinogram_pairs import SinogramPairs
+from PETDiffusionLib.training.sinogram_pairs import SinogramPairs, read_pairs
 from PETDiffusionLib.training.structural_similarity import ssim
 
 STAGES = ("ren", "dcn", "unet")
@@ -141,7 +141,8 @@ def train(arguments: argparse.Namespace) -> TrainingLoop[Pair]:
 
 
 def _card(arguments: argparse.Namespace, steps: int) -> dict[str, Any]:
-    source = arguments.pairs or f"{arguments.cases} simulated phantoms, counts drawn anew in every batch"
+    own = bool(arguments.pairs)
+    simulated = f"{arguments.cases} simulated phantoms, counts drawn anew in every batch"
     return {
         "id": arguments.id,
         "version": arguments.version,
@@ -150,14 +151,16 @@ def _card(arguments: argparse.Namespace, steps: int) -> dict[str, Any]:
         "architecture": {"name": "red", "arguments": {}, "steps": 50},
         "input": {"unit": "counts", "scale": {"rule": "low-dose maximum"}, "voxel_size_mm": [4.3, 4.3, 3.0]},
         "training": {
-            "tracers": ["FDG-like", "DOTATATE-like", "amyloid-negative-like", "random uptake"],
-            "dose_range": list(TRUES_PER_BIN),
-            "data": source,
+            "tracers": [] if own else ["FDG-like", "DOTATATE-like", "amyloid-negative-like", "random uptake"],
+            "dose_range": [] if own else [0.008, 1.2],
+            "data": "pairs of low-dose and full-dose data" if own else simulated,
             "command": f"petdiffusion train red OUT --stage dcn --steps {arguments.steps} --batch {arguments.batch} "
-            f"--width {arguments.width} --seed {arguments.seed}, after --stage ren",
+            f"--width {arguments.width} --rate {arguments.rate or RATES['dcn']:g} --seed {arguments.seed} "
+            f"{'--pairs PAIRS.csv' if own else f'--cases {arguments.cases}'}, after --stage ren",
             "seed": arguments.seed,
             "steps": steps,
             "date": datetime.date.today().isoformat(),
+            **({} if own else {"trues_per_bin_range": list(TRUES_PER_BIN)}),
         },
         "figures": {},
         "citation": "Ai et al., Residual Estimation Diffusion, Medical Image Analysis 2025; weights by PETDiffusion.",
@@ -165,11 +168,12 @@ def _card(arguments: argparse.Namespace, steps: int) -> dict[str, Any]:
 
 
 def _data(arguments: argparse.Namespace, device: torch.device) -> tuple[Callable[[int], Pair], list[Pair]]:
-    """A function that makes the pair of a step, and the pairs to validate on."""
+    """A function that makes the pair of a step, and the pairs to validate on: other phantoms, or a table's last."""
     offset = arguments.seed * 1_000_003
     if arguments.pairs:
-        source = SinogramPairs(Path(arguments.pairs), arguments.batch, device)
-        return lambda step: _normalised(*source.batch(offset + step)), [_normalised(*source.batch(VALIDATION_SEED))]
+        read = read_pairs(Path(arguments.pairs))
+        seen, unseen = (SinogramPairs(pairs, arguments.batch, device) for pairs in (read[:-1] or read, read[-1:]))
+        return lambda step: _normalised(*seen.batch(offset + step)), [_normalised(*unseen.batch(VALIDATION_SEED))]
     data = Path(arguments.data) if arguments.data else Path(arguments.out) / "phantoms"
     paths = ensure_cases(data, range(TRAINING_SEED, TRAINING_SEED + arguments.cases), arguments.workers)
     checks = ensure_cases(data, range(VALIDATION_SEED, VALIDATION_SEED + VALIDATION_CASES), arguments.workers)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from PETDiffusionLib.projection.choice import make_projector
 from PETDiffusionLib.projection.projector import Projector
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry, parallel_beam
+from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 from PETDiffusionLib.sinograms.sinogram import Sinogram
 from PETDiffusionLib.training.sinogram_cases import load_case
 
@@ -61,7 +62,9 @@ class SinogramSource:
         chosen = [self._cases[size][rng.integers(len(self._cases[size]))] for _ in range(self.stacks)]
         images = torch.cat([self._slab(pair, rng) for pair, _, _ in chosen], dim=1)  # [2, stack * plane, y, x]
         geometry, projector = _scanner(size, chosen[0][1], images.shape[1], self.device)
-        parts = [self._counts(*lines, rng, generator) for lines in self._lines(projector, images)]
+        bins_mm = [voxel for _, voxel, _ in chosen]
+        lines = self._lines(projector, images)
+        parts = [self._counts(*one, bin_mm, rng, generator) for one, bin_mm in zip(lines, bins_mm, strict=True)]
         multiplicative, additive = (torch.cat([part[k] for part in parts]) for k in (0, 1))
         expected = multiplicative * projector.forward(images[0]) + additive
         prompts = torch.poisson(expected, generator=generator)
@@ -86,14 +89,19 @@ class SinogramSource:
         return list(zip(*lines, strict=True))
 
     def _counts(
-        self, trues: torch.Tensor, attenuation: torch.Tensor, rng: np.random.Generator, generator: torch.Generator
+        self,
+        trues: torch.Tensor,
+        attenuation: torch.Tensor,
+        bin_mm: float,
+        rng: np.random.Generator,
+        generator: torch.Generator,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The multiplicative and additive terms of one stack, at a random dose."""
         efficiency = torch.exp(-attenuation) * self._efficiency(attenuation.shape, rng, generator)
         wanted = np.exp(rng.uniform(*np.log(TRUES_PER_BIN)))
         multiplicative = efficiency * (wanted / (efficiency * trues).mean().clamp_min(1e-12))
         counts = multiplicative * trues
-        scatter = _blurred_along_bins(counts, SCATTER_FWHM_MM / 2.355 / 3.3)
+        scatter = _blurred_along_bins(counts, SCATTER_FWHM_MM * FWHM_TO_SIGMA / bin_mm)
         fraction = rng.uniform(*SCATTER_FRACTION)
         scatter = scatter * (fraction / (1 - fraction) * counts.sum() / scatter.sum().clamp_min(1e-12))
         randoms = rng.uniform(*RANDOMS_FRACTION) * wanted

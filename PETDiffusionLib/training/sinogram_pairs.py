@@ -22,19 +22,17 @@ from PETDiffusionLib.volumes import read_volume
 VIEWS = BINS = 360
 
 
+Planes = tuple[torch.Tensor, torch.Tensor]  # low and full dose of one scan, each [plane, view, tangential]
+
+
 class SinogramPairs:
-    """Draws batches of planes from the pairs of a table; the low dose is brought to the counts of the full one.
+    """Draws batches of planes from `pairs`."""
 
-    Raises PETDiffusionError "bad-table" for a table without the columns or with a pair whose files do not match.
-    """
-
-    def __init__(self, table: Path, planes: int, device: torch.device) -> None:
+    def __init__(self, pairs: list[Planes], planes: int, device: torch.device) -> None:
         self.planes, self.device = planes, device
-        self._pairs = [
-            _read_pair(table.parent / row["low_dose"], table.parent / row["full_dose"]) for row in table_rows(table)
-        ]
+        self._pairs = pairs
 
-    def batch(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, seed: int) -> Planes:
         """Low- and full-dose planes of one pair, drawn by `seed`: each [plane, 1, view, tangential]."""
         rng = np.random.default_rng([seed, 8])
         low, full = self._pairs[rng.integers(len(self._pairs))]
@@ -42,7 +40,15 @@ class SinogramPairs:
         return low[chosen, None].to(self.device), full[chosen, None].to(self.device)
 
 
-def _read_pair(low_path: Path, full_path: Path) -> tuple[torch.Tensor, torch.Tensor]:
+def read_pairs(table: Path) -> list[Planes]:
+    """The pairs of a table; each low dose is brought to the counts of its full one.
+
+    Raises PETDiffusionError "bad-table" for a table without the columns or with a pair whose files do not match.
+    """
+    return [_read_pair(table.parent / row["low_dose"], table.parent / row["full_dose"]) for row in table_rows(table)]
+
+
+def _read_pair(low_path: Path, full_path: Path) -> Planes:
     if low_path.suffix == ".npz":
         low, full = (one.prompts for one in read_red_pair(low_path))
     else:

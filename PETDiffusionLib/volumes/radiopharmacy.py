@@ -141,7 +141,7 @@ def _frame_origin(
     """
     origins = []
     for header, acquisition in zip(headers, acquisitions, strict=True):
-        reference_ms = header.get("FrameReferenceTime")
+        reference_ms = positive(header.get("FrameReferenceTime"))  # zero is a tag that nobody filled
         duration_s = _frame_duration_s(header)
         if acquisition is None or reference_ms is None or duration_s is None or half_life_s is None:
             return None

@@ -12,7 +12,7 @@ from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes.dicom import read_dicom_volume
 from PETDiffusionLib.volumes.headers import is_dicom_file
 from PETDiffusionLib.volumes.nifti import check_nifti
-from PETDiffusionLib.volumes.volume import UNITS, Unit, Volume, check_geometry, check_values
+from PETDiffusionLib.volumes.volume import UNIT_NAMES, UNITS, Unit, Volume, check_geometry, check_values
 
 FORMATS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -106,5 +106,11 @@ def _with_stated_unit(volume: Volume, unit: Unit) -> Volume:
             "unit-conflict",
             f"'{volume.facts['source']}' says that its unit is {volume.unit}, and {unit} was stated. "
             "Leave the unit out, or convert the volume with `petdiffusion convert`.",
+        )
+    if volume.facts.get("source_unit") and volume.facts.get("refusal"):
+        raise PETDiffusionError(
+            "unit-conflict",
+            f"{UNIT_NAMES[unit]} was stated for '{volume.facts['source']}', but its header says: "
+            f"{volume.facts['refusal']}",
         )
     return Volume(volume.image, unit, {**volume.facts, "unit_stated": True})

@@ -159,9 +159,9 @@ class Baseline:
 
 BASELINES = {
     "gaussian": Baseline(gaussian, (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 14.0, 17.0), 8, 10**7),
-    "nlm": Baseline(nlm, (0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2), 4, 60_000),
-    "bm4d": Baseline(bm4d_white, (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5), 2, 40_000),
-    "bm4d-correlated": Baseline(bm4d_correlated, (0.8, 1.0, 1.2, 1.4, 1.7, 2.0), 2, 40_000),
+    "nlm": Baseline(nlm, (0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0), 4, 60_000),
+    "bm4d": Baseline(bm4d_white, (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.5, 10.0), 4, 40_000),
+    "bm4d-correlated": Baseline(bm4d_correlated, (0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8), 4, 40_000),
 }
 
 

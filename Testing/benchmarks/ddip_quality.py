@@ -24,6 +24,7 @@ from PETDiffusionLib.methods.ddip import (
     reconstruct_with_prior,
 )
 from PETDiffusionLib.methods.reconstruct import reconstruct
+from PETDiffusionLib.models import find_model
 from PETDiffusionLib.sinograms import Sinogram
 from Testing.benchmarks.baselines import gaussian
 from Testing.benchmarks.gallery import write_gallery
@@ -52,6 +53,7 @@ ABLATION = {
     "ddip steps=4": {"steps": 4},
     "ddip steps=16": {"steps": 16},
 }
+PRIORS = ("dps", "dds", "ddip")  # those of TUNED that run a model
 GUIDED = ("ddip+anatomy",)
 MANY_DRAWS = ("dds samples=8", "ddip samples=8")
 METHODS = (*TUNED, *GUIDED, *MANY_DRAWS, *ABLATION)
@@ -77,13 +79,14 @@ def main() -> None:
         return
     if not arguments.table:
         run(arguments)
-    print(table(read_rows(arguments.rows)))
+    print(table(read_rows(arguments.rows, weights_of(arguments.prior))))
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Make the rows that are not in the file yet."""
     chosen = tuned(arguments)
-    done = {(row["body"], row["realisation"], row["method"]) for row in read_rows(arguments.rows)}
+    known = read_rows(arguments.rows, weights_of(arguments.prior))
+    done = {(row["body"], row["realisation"], row["method"]) for row in known}
     for body in _chosen(arguments, test_bodies()):
         keys = [(body.name, r, method) for r in range(arguments.realisations) for method in arguments.methods]
         missing = [key for key in keys if key not in done]
@@ -99,6 +102,11 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{body.name} {realisation} {method}: {row['psnr']:.2f} dB, {row['cpu_s']:.1f} s", flush=True)
         if arguments.pictures and study is not None:
             _draw(arguments.pictures, body, study)
+
+
+def weights_of(prior: str) -> dict[str, str]:
+    """The sha256 of the weights that methods with a prior run with."""
+    return dict.fromkeys((name for name in METHODS if _kind(name) in PRIORS), find_model(prior).sha256)
 
 
 def _chosen(arguments: argparse.Namespace, bodies: list[Body]) -> list[Body]:
@@ -135,6 +143,8 @@ def measured(
     image = reconstructed(arguments, study, sinogram, method, value, realisation)
     row = {"body": body.name, "realisation": realisation, "method": method, "parameter": value}
     row |= {"seconds": round(time.perf_counter() - started, 2), "cpu_s": round(time.process_time() - cpu, 2)}
+    if _kind(method) in PRIORS:
+        row["weights"] = weights_of(arguments.prior)[method]
     return row | scores_of(study, image), image
 
 

@@ -50,7 +50,7 @@ def main() -> None:
     arguments.rows.parent.mkdir(parents=True, exist_ok=True)
     if not arguments.table:
         run(arguments)
-    rows = read_rows(arguments.rows)
+    rows = read_rows(arguments.rows, weights_of(arguments.model))
     print(table(rows))
     print(margins(rows))
     if arguments.card:
@@ -59,7 +59,8 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Make the rows that are not in the file yet: all bodies and doses of one realisation, then the next."""
-    done = {(row["body"], row["drf"], row["realisation"], row["method"]) for row in read_rows(arguments.rows)}
+    known = read_rows(arguments.rows, weights_of(arguments.model))
+    done = {(row["body"], row["drf"], row["realisation"], row["method"]) for row in known}
     tasks = []
     for realisation in range(arguments.realisations):
         for body in test_bodies()[: arguments.bodies]:
@@ -73,6 +74,11 @@ def run(arguments: argparse.Namespace) -> None:
         for rows in pool.imap_unordered(make, tasks):
             with open(arguments.rows, "a", encoding="utf-8") as stream:
                 stream.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def weights_of(model: str) -> dict[str, str]:
+    """The sha256 of the weights that our methods run with."""
+    return dict.fromkeys(PRESETS, find_model(model).sha256)
 
 
 def classical(methods: list[str]) -> list[str]:
@@ -111,6 +117,8 @@ def tune(task: tuple[int, str]) -> tuple[int, str, str, float]:
     pairs = [(study.low_dose[drf, 0], study.reference, study.voxel_size_mm) for study in tuning_studies()]
     chosen = baselines.tuned_parameters(pairs, FORMS[method])
     best = max(chosen, key=lambda form: baselines.mean_psnr(form, chosen[form], pairs))
+    if chosen[best] in (baselines.BASELINES[best].values[0], baselines.BASELINES[best].values[-1]):
+        print(f"DRF {drf}: {best} is best at {chosen[best]}, an end of the values tried: try further ones", flush=True)
     return drf, method, best, chosen[best]
 
 
@@ -135,8 +143,10 @@ def measured(
     else:
         result = denoise(as_image(low, study.voxel_size_mm), preset=method, model=model, seed=realisation)
         image, uncertainty = (array_of(i) for i in (result.image, result.uncertainty))
-    row = {"body": body.name, "drf": drf, "realisation": realisation, "method": method}
-    row["seconds"] = round(time.perf_counter() - started, 2)
+    seconds = round(time.perf_counter() - started, 2)
+    row = {"body": body.name, "drf": drf, "realisation": realisation, "method": method, "seconds": seconds}
+    if method in PRESETS:
+        row["weights"] = weights_of(model)[method]
     return row | scores(study, image, uncertainty)
 
 

@@ -74,6 +74,7 @@ class Bench:
         self.device = device
         self.geometry = parallel_beam(VIEWS, SIZE, VOXEL_MM, PLANES, VOXEL_MM)
         self.projector = make_projector(self.geometry, GRID.shape, GRID.voxel_size_mm, device=device)
+        self.weights = weights_of(counts, denoiser)
         self.methods: dict[str, Method] = {"osem": lambda data, seed: self.osem(data)}
         self.methods["denoiser"] = lambda data, seed: _denoised(self.osem(data), denoiser, seed)
         self.walks: dict[str, Restoration] = {}
@@ -117,6 +118,14 @@ class Bench:
 
     def _drawn(self, steps: int, sinogram: Sinogram, seed: int) -> np.ndarray:
         return self.osem(_replaced(sinogram, self._bridge(sinogram).draw(steps, seed)))
+
+
+def weights_of(counts: str | None, denoiser: str) -> dict[str, str]:
+    """The sha256 of the weights that methods of named models run with."""
+    weights = {"denoiser": find_model(denoiser).sha256}
+    if counts is not None:
+        weights |= dict.fromkeys(["counts", *(f"draw {steps}" for steps in STEPS)], find_model(counts).sha256)
+    return weights
 
 
 def _replaced(sinogram: Sinogram, prompts: torch.Tensor) -> Sinogram:
@@ -182,7 +191,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Make the rows that are not in the file yet: all bodies and doses of one realisation, then the next."""
     bench = _bench(arguments)
     fwhm = tuned_gaussians(bench, arguments.rows.with_suffix(".tuned.json"))
-    done = {(row["body"], row["drf"], row["realisation"], row["method"]) for row in read_rows(arguments.rows)}
+    known = read_rows(arguments.rows, bench.weights)
+    done = {(row["body"], row["drf"], row["realisation"], row["method"]) for row in known}
     bodies = test_bodies()[: arguments.bodies]
     studies: dict[str, Study] = {}
     for realisation in range(arguments.realisations):
@@ -211,7 +221,8 @@ def measured(bench: Bench, study: Study, data: Sinogram, name: str, seed: int, f
     else:
         image = bench.methods[name](data, seed)
     seconds = round(time.perf_counter() - started, 3)
-    return {"seconds": seconds} | scores(study, image)
+    made_with = {"weights": bench.weights[name]} if name in bench.weights else {}
+    return {"seconds": seconds} | made_with | scores(study, image)
 
 
 def spread_of_draws(bench: Bench, bodies: list[Body]) -> None:
@@ -301,7 +312,7 @@ def main() -> None:
         return
     if not arguments.table:
         run(arguments)
-    print(table(read_rows(arguments.rows)))
+    print(table(read_rows(arguments.rows, weights_of(arguments.counts, arguments.denoiser))))
 
 
 if __name__ == "__main__":

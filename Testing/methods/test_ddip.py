@@ -15,7 +15,7 @@ import torch
 
 from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS
 from PETDiffusionLib.errors import Cancelled, PETDiffusionError
-from PETDiffusionLib.methods.ddip import Settings, load_prior, reconstruct_with_prior
+from PETDiffusionLib.methods.ddip import Settings, is_of, load_prior, reconstruct_with_prior
 from PETDiffusionLib.methods.reconstruct import reconstruct
 from PETDiffusionLib.models import ModelCard
 from PETDiffusionLib.models.writing import write_model
@@ -142,6 +142,13 @@ def test_what_the_prior_does_not_know_is_said(sinogram: Sinogram, prior: Path, e
     assert set(said) == {"tracer", "voxel-size", "anatomy"}
     assert "FDG-like" in said["tracer"]
     assert "2 to 4.2 mm" in said["voxel-size"]
+
+
+def test_tracers_are_known_by_the_names_that_users_and_dicom_give_them() -> None:
+    for name in ("FDG", "18F-FDG", "F-18 fdg", "Fluorodeoxyglucose F^18^"):
+        assert is_of(name, "FDG-like")
+    for name in ("like", "DOTATATE", "FES"):
+        assert not is_of(name, "FDG-like")
 
 
 def test_an_anatomy_elsewhere_and_a_model_that_is_no_prior_are_refused(

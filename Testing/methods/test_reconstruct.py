@@ -162,8 +162,9 @@ def test_a_sinogram_folder_brings_its_terms_and_its_unit(files: Path, expected: 
     (folder / "sinogram.json").write_text('{"unit": "suvbw"}')
     sinogram = read_sinogram(folder)
     assert sinogram.not_corrected == ("randoms", "scatter")
-    result = reconstruct(sinogram, iterations=1)
-    assert result.unit == "suvbw"
+    assert reconstruct(sinogram, iterations=1).unit == "counts"  # with their events in them the values are no SUV
+    whole = sinogram.with_background(torch.zeros(SCANNER.data_shape), "randoms", "scatter")
+    assert reconstruct(whole, iterations=1).unit == "suvbw"
     torch.testing.assert_close(sinogram.multiplicative, expected.attenuation * expected.normalisation)
 
 

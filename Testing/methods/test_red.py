@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import save
 
 from PETDiffusionLib.diffusion.count_bridge import CHANNELS
+from PETDiffusionLib.jobs.document import Job
+from PETDiffusionLib.methods.red import run
 from PETDiffusionLib.networks.red import PREFIXES, RedUNet
 from PETDiffusionLib.networks.residual_unet3d import ResidualUNet3D
 from PETDiffusionLib.projection.choice import make_projector
@@ -116,7 +118,34 @@ def test_a_model_of_red_walks_its_own_steps_and_has_no_uncertainty(petdiffusion,
         "--iterations", 1, "--subsets", 6, "--uncertainty", "sd.nii.gz",
     )  # fmt: skip
     assert asked.returncode == 2 and "deterministic" in asked.stderr
+    assert "Restoring" not in asked.stderr  # it is known before the work begins
     assert not Path("image.nii.gz").exists()
+
+
+def test_progress_counts_every_draw_and_its_reconstruction(measured, bridge, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said: list[tuple[str, float]] = []
+    options = {"model": str(bridge), "iterations": 2, "subsets": 6, "draws": 2, "steps": 2}
+    inputs = {"sinogram": Path("prompts.hs"), "normalisation": Path("normalisation.hs")}
+    job = Job("red", inputs, {"image": Path("image.nrrd"), "uncertainty": Path("sd.nrrd")}, options)
+    run(job, lambda stage, fraction: said.append((stage, fraction)), lambda code, sentence: None)
+    fractions = [fraction for _, fraction in said]
+    assert fractions == sorted(fractions) and fractions[-1] == 1
+    first_restored = max(fraction for stage, fraction in said[: len(said) // 4] if stage == "Restoring")
+    assert first_restored == pytest.approx(1 / 6)
+
+
+def test_the_bridge_refuses_steps_that_nothing_could_count(petdiffusion, measured, bridge) -> None:
+    done = petdiffusion("restore-sinogram", "prompts.hs", "restored.hs", *TERMS, "--model", bridge, "--steps", 21)
+    assert done.returncode == 2 and "at most 20" in done.stderr
+
+
+def test_the_data_beside_a_header_are_not_overwritten(petdiffusion, measured, bridge) -> None:
+    header = Path("prompts.hs").rename("scan.hdr")
+    before = Path("prompts.s").read_bytes()
+    done = petdiffusion("restore-sinogram", header, "prompts.hs", *TERMS, "--model", bridge, "--overwrite")
+    assert done.returncode == 2 and "'prompts.s' is an input" in done.stderr
+    assert Path("prompts.s").read_bytes() == before and not Path("prompts.hs").exists()
 
 
 def test_what_does_not_fit_is_refused_in_one_sentence(petdiffusion, measured, bridge, untrained_model) -> None:

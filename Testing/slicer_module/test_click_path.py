@@ -40,6 +40,28 @@ def test_denoise_a_small_volume_with_clicks(panel, volume) -> None:
     np.testing.assert_allclose(slicer.util.arrayFromVolume(node.differenceVolume), after - before, atol=1e-5)
 
 
+def test_the_results_are_in_the_panel_after_a_look_at_another_module(panel, volume) -> None:
+    panel._parameterNode.inputVolume = volume
+    panel._parameterNode.model, panel._parameterNode.preset = "untrained", "fast"
+    click(panel.ui.applyButton)
+    panel.exit()
+    until(lambda: not panel.logic.job)
+    panel.enter()
+    node = panel._parameterNode
+    assert node.denoisedVolume.GetName() == "PET denoised" and node.uncertaintyVolume and node.table
+    assert panel.ui.compareButton.enabled
+
+
+def test_closing_the_scene_leaves_the_lists_with_their_defaults(panel) -> None:
+    before = [panel.ui.methodSelector.currentText, panel.ui.modelSelector.currentText]
+    before += [panel.ui.presetSelector.currentText, panel.ui.deviceSelector.currentText]
+    slicer.mrmlScene.Clear(0)
+    panel.initializeParameterNode()
+    after = [panel.ui.methodSelector.currentText, panel.ui.modelSelector.currentText]
+    after += [panel.ui.presetSelector.currentText, panel.ui.deviceSelector.currentText]
+    assert after == before and all(after)
+
+
 @pytest.fixture
 def pelvis(shared_data, tmp_path):
     """A folder of 32 of the patient's 267 DICOM slices: the whole of it takes minutes on two cores."""

@@ -108,6 +108,22 @@ def test_garbage_is_a_message(run_with, panel, garbage) -> None:
     assert sentence_at_the_end(panel) == "The engine ended without its results. See the log."
 
 
+def test_what_an_answer_is_accompanied_by_is_no_part_of_it(panel, module, fake_engine) -> None:
+    """Warnings come on standard error: a card that cannot be used, what PyTorch has to say when it is imported."""
+    module.settings.save(python=fake_engine("print('a warning', file=sys.stderr)\nprint('[1, 2]')"))
+    process = module.settings.engine().start(["suv"])
+    until(lambda: process.finished)
+    assert process.answer() == [1, 2]
+
+
+def test_an_answer_that_is_no_json_is_an_error_of_the_engine(panel, module, fake_engine) -> None:
+    module.settings.save(python=fake_engine("print('Bonjour')"))
+    process = module.settings.engine().start(["suv"])
+    until(lambda: process.finished)
+    with pytest.raises(module.EngineError, match="cannot be understood: Bonjour"):
+        process.answer()
+
+
 def test_endless_garbage_is_ended(run_with, panel) -> None:
     run_with("while True: print('nonsense')")
     assert "The engine wrote text instead of its progress" in sentence_at_the_end(panel)
@@ -233,6 +249,14 @@ def test_torch_missing_is_a_sentence_and_no_traceback(panel, volume, module, mon
     panel._parameterNode.inputVolume = volume
     click(panel.ui.applyButton)
     assert sentence_at_the_end(panel).startswith("PyTorch is not installed. Install the PyTorch extension")
+
+
+def test_the_lists_are_asked_for_again_where_torch_was_missing(run_with, panel, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(panel.offers, "ask", lambda: asked.append(1))
+    run_with("sys.exit('started')")
+    sentence_at_the_end(panel)
+    assert panel.offers.info["torch"] is None and asked == [1]
 
 
 def test_declining_to_install_torch_is_a_sentence(panel, volume, module, monkeypatch, tmp_path) -> None:

@@ -41,7 +41,7 @@ def models(tmp_path_factory):
             "title": "Never trained",
             "architecture": architecture,
             "input": {"unit": "suvbw", "scale": 4.0, "voxel_size_mm": [4.0, 4.0, 4.0]},
-            "training": {**TRAINING, "tracers": ["FDG-like"], "voxel_size_range_mm": [5.0, 6.0]},
+            "training": {**TRAINING, "tracers": ["FDG-like"], "dose_range": [], "voxel_size_range_mm": [5.0, 6.0]},
             "figures": {},
             "citation": "none",
         }
@@ -83,6 +83,7 @@ def test_reconstruction_with_a_prior_warns_where_the_prior_does_not_fit(panel, s
     node.method, node.sinogramPath = "ddip", str(sinogram)
     assert panel.ui.uncertaintyCheckBox.isVisible()
     node.model = "untrained-prior"
+    assert panel.ui.modelLabel.text.endswith("Trained on FDG-like.")  # a prior knows no dose
     methodOption(panel, "Steps").value = 2
     methodOption(panel, "Inner steps").value = 1
     methodOption(panel, "Tracer").text = "amyloid"
@@ -102,6 +103,27 @@ def test_restoring_the_sinogram_before_it_is_reconstructed(panel, sinogram) -> N
     methodOption(panel, "Iterations").value = 1
     methodOption(panel, "Draws").value = 2
     assert run(panel).GetName() == "block RED" and node.uncertaintyVolume.GetName() == "block uncertainty"
+
+
+def test_every_installed_card_has_words(panel) -> None:
+    from PETDiffusionSlicer import words
+
+    said = {card["id"]: words.ofCard(card) for card in panel.offers.info["models"]}
+    assert said["petdiffusion-denoiser"].endswith("random uptake; 0.008 to 1.2 of the full dose.")
+    assert said["petdiffusion-prior"].endswith("Trained on FDG-like.")
+    foreign = {"licence": {"url": "u", "name": "CC"}, "training": {"tracers": [], "dose_range": []}}
+    assert words.ofCard(foreign) == 'Licence: <a href="u">CC</a>.'
+
+
+def test_clearing_the_models_leaves_what_is_no_model(panel, module, tmp_path, monkeypatch) -> None:
+    for name in ("mine.safetensors", "mine.json", "study.json", "image.nrrd.manifest.json"):
+        (tmp_path / name).write_text("{}")
+    module.settings.save(modelsFolder=str(tmp_path))
+    questions = []
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: questions.append(text) or True)
+    panel._advanced._onClearModels()
+    assert questions[0].startswith("Delete 2 model files")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.nrrd.manifest.json", "study.json"]
 
 
 def test_a_method_without_a_model_says_so(panel, volume, module, tmp_path) -> None:

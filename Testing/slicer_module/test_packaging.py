@@ -76,7 +76,7 @@ def test_requirements_can_be_read_and_leave_torch_to_its_extension(module) -> No
     from PETDiffusionSlicer.places import resource
 
     names = {requirement.name for requirement in slicer.packaging.load_requirements(resource("requirements.txt"))}
-    assert names == {"scikit-image", "safetensors", "tqdm"}
+    assert names == {"scikit-image", "safetensors", "filelock", "tqdm"}
 
 
 def test_nothing_that_slicer_does_not_bundle_is_imported_with_the_module() -> None:

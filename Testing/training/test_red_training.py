@@ -107,6 +107,16 @@ def test_red_trains_on_pairs_of_files(data, tmp_path) -> None:
     assert loop.step == 2
 
 
+def test_the_last_pair_of_a_table_is_only_looked_at(data, tmp_path) -> None:
+    for number in range(3):
+        np.savez(tmp_path / f"{number}.npz", sino_image=np.tile(np.eye(20, dtype=np.float32)[number], (2, 16, 1)))
+    (tmp_path / "pairs.csv").write_text("low_dose,full_dose\n0.npz,0.npz\n1.npz,1.npz\n2.npz,2.npz\n")
+    arguments = red_arguments(data, tmp_path / "run", "ren", 2, pairs=str(tmp_path / "pairs.csv"))
+    make_pair, looked_at = red._data(arguments, torch.device("cpu"))
+    brightest = [int(low[0, 0, 0].argmax()) for low, _ in [*map(make_pair, range(20)), *looked_at]]
+    assert set(brightest[:-1]) == {0, 1} and brightest[-1] == 2
+
+
 def test_the_count_bridge_learns_and_ends_in_a_model(data, tmp_path) -> None:
     counts.train(count_arguments(data, tmp_path / "run", 16))
     rows = [json.loads(line) for line in (tmp_path / "run" / "curve.jsonl").read_text().splitlines()]

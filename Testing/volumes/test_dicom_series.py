@@ -291,9 +291,14 @@ def test_a_stated_unit_may_fill_a_gap_but_not_contradict_the_series(make_series:
     silent = make_series(lambda dataset, _: delattr(dataset, "Units"))
     assert read_volume(silent).unit == "unknown"
     assert to_suv(read_volume(silent, "suvbw")).unit == "suvbw"
-    with pytest.raises(PETDiffusionError) as caught:
-        read_volume(make_series(folder="other"), "suvbw")
-    assert caught.value.code == "unit-conflict"
+    for folder, bend in (("other", None), ("lean", _lean)):
+        with pytest.raises(PETDiffusionError) as caught:
+            read_volume(make_series(bend, folder=folder), "suvbw")
+        assert caught.value.code == "unit-conflict"
+
+
+def _lean(dataset: Dataset, _: int) -> None:
+    dataset.Units, dataset.SUVType = "GML", "LBM"
 
 
 class TestCompressedSlice:

@@ -111,6 +111,16 @@ def test_frame_times_tell_when_a_cropped_series_began(make_series: MakeSeries) -
     assert "FrameReferenceTime" in str(facts.reference_source)
 
 
+def test_a_frame_time_of_zero_is_one_that_nobody_filled(make_series: MakeSeries) -> None:
+    """Taken for a time it would put the reference half a frame after the scan's beginning."""
+
+    def bend(dataset: Dataset, _: int) -> None:
+        dataset.SeriesTime, dataset.ActualFrameDuration, dataset.FrameReferenceTime = "153000", 1200000, 0
+
+    facts = suv_facts(make_series(bend))
+    assert "earliest AcquisitionTime" in str(facts.reference_source) and facts.minutes == 60
+
+
 def test_frame_times_that_contradict_each_other_are_not_used(make_series: MakeSeries) -> None:
     def bend(dataset: Dataset, index: int) -> None:
         dataset.SeriesTime, dataset.ActualFrameDuration = "153000", 240000

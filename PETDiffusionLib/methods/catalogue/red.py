@@ -8,7 +8,11 @@ from PETDiffusionLib.methods.catalogue.rules import Rule
 
 MODULE = "PETDiffusionLib.methods.red"
 TASK, BUNDLED_MODEL = "restore-sinogram", "petdiffusion-counts"
-STEPS = {"steps": Rule("whole", "Steps", "reverse steps (default: the model's)", lowest=1, highest=500)}
+STEPS = {
+    "steps": Rule(
+        "whole", "Steps", "reverse steps (default: the model's; the count bridge takes up to 20)", lowest=1, highest=500
+    )
+}
 
 RESTORE_SINOGRAM = Method(
     id="restore-sinogram",
