@@ -18,7 +18,6 @@ from PETDiffusionLib.volumes.resampling import centre_matrix, isotropic_grid, sp
 FILTERED_SHARE = 0.3
 POST_FILTER_MM = (2.0, 8.0)
 LARGEST_NOISE_FACTOR = 2.0
-NOISE_POWER = 0.7  # a dose is drawn by its noise level to this power: few are noisy, and these have most to teach
 LARGEST_ZOOM = 0.08  # more would belie the noise's correlation, which is measured without
 
 
@@ -80,9 +79,9 @@ class _Held:
 class CropSource:
     """Pairs of low-dose and reference crops from case files, drawn with one generator, at `voxel_size_mm` on `device`.
 
-    A dose is drawn by its noise and a crop is centred anywhere in the body; the voxels are taken up to 8 % larger or
-    smaller than they are, and axes are flipped and transposed, so that one case serves as many. `levels` are the noise
-    levels of all `doses`.
+    A dose is drawn in proportion to its noise, since few are noisy and these have most to teach; a crop is centred
+    anywhere in the body; the voxels are taken up to 8 % larger or smaller than they are, and axes are flipped and
+    transposed, so that one case serves as many. `levels` are the noise levels of all `doses`.
     """
 
     def __init__(
@@ -92,8 +91,7 @@ class CropSource:
         self.cases = [self._hold(path, np.random.default_rng([5, number])) for number, path in enumerate(paths)]
         self.doses = [(case, dose) for case in self.cases for dose in range(len(case.protocols))]
         self.levels = torch.cat([case.whole.level for case in self.cases]).double().cpu().numpy()
-        chances = self.levels**NOISE_POWER
-        self.chances = chances / chances.sum()
+        self.chances = self.levels / self.levels.sum()
 
     def batch(self, size: int, rng: np.random.Generator) -> Crops:
         """`size` crops."""
