@@ -12,6 +12,7 @@ from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes.dicom import read_dicom_volume
 from PETDiffusionLib.volumes.headers import is_dicom_file
 from PETDiffusionLib.volumes.nifti import check_nifti
+from PETDiffusionLib.volumes.suv import NO_UNITS
 from PETDiffusionLib.volumes.volume import UNIT_NAMES, UNITS, Unit, Volume, check_geometry, check_values
 
 FORMATS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -113,4 +114,5 @@ def _with_stated_unit(volume: Volume, unit: Unit) -> Volume:
             f"{UNIT_NAMES[unit]} was stated for '{volume.facts['source']}', but its header says: "
             f"{volume.facts['refusal']}",
         )
-    return Volume(volume.image, unit, {**volume.facts, "unit_stated": True})
+    answered = {"refusal": None} if volume.facts.get("refusal") == NO_UNITS else {}
+    return Volume(volume.image, unit, {**volume.facts, **answered, "unit_stated": True})

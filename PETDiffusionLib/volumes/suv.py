@@ -34,6 +34,7 @@ GML_VARIANTS = {
 }
 
 EXPORT_ADVICE = "Export the series in Bq/ml."
+NO_UNITS = f"SUV needs Units BQML, GML or Philips CNTS, the series has no {tag_name('Units')}. {EXPORT_ADVICE}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ class PixelMeaning:
             )
         if self.source_unit == "CNTS":
             return f"Counts (CNTS) need a Philips factor, (7053,1000) or (7053,1009); both are missing. {EXPORT_ADVICE}"
-        shown = f"{tag_name('Units')} {self.source_unit}" if self.source_unit else f"no {tag_name('Units')}"
+        if not self.source_unit:
+            return NO_UNITS
+        shown = f"{tag_name('Units')} {self.source_unit}"
         return f"SUV needs Units BQML, GML or Philips CNTS, the series has {shown}. {EXPORT_ADVICE}"
 
 
@@ -105,7 +108,10 @@ def gather_suv_facts(headers: Sequence[Dataset]) -> SuvFacts:
     time = image_time(headers, decay_correction, given)
     untimed = _no_single_time(decay_correction, time)
     missing = _missing(weight_kg, given, time, decay_correction)
-    refusal = meaning.refusal or _uncorrected(corrected, decay_correction)
+    refusals = [meaning.refusal, _uncorrected(corrected, decay_correction)]
+    if meaning.refusal == NO_UNITS:
+        refusals.reverse()  # the unit can be stated, which leaves the other
+    refusal = refusals[0] or refusals[1]
     if meaning.suv_per_value is None:
         refusal = refusal or untimed
     dose_at_reference = suv_per_bqml = None

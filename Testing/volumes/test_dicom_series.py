@@ -291,10 +291,21 @@ def test_a_stated_unit_may_fill_a_gap_but_not_contradict_the_series(make_series:
     silent = make_series(lambda dataset, _: delattr(dataset, "Units"))
     assert read_volume(silent).unit == "unknown"
     assert to_suv(read_volume(silent, "suvbw")).unit == "suvbw"
+    whole = to_suv(read_volume(make_series(folder="whole"), "bqml"))
+    np.testing.assert_array_equal(to_suv(read_volume(silent, "bqml")).array, whole.array)
     for folder, bend in (("other", None), ("lean", _lean)):
         with pytest.raises(PETDiffusionError) as caught:
             read_volume(make_series(bend, folder=folder), "suvbw")
         assert caught.value.code == "unit-conflict"
+
+
+def test_a_stated_unit_does_not_make_an_uncorrected_series_suv(make_series: MakeSeries) -> None:
+    def bend(dataset: Dataset, _: int) -> None:
+        del dataset.Units
+        dataset.CorrectedImage = ["DECY"]
+
+    with pytest.raises(PETDiffusionError, match="ATTN missing"):
+        to_suv(read_volume(make_series(bend), "bqml"))
 
 
 def _lean(dataset: Dataset, _: int) -> None:
