@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from PETDiffusionLib.jobs.document import Job
+from PETDiffusionLib.jobs.input_files import SINOGRAM_PARTS
 from PETDiffusionLib.jobs.manifest import describe_input, make_manifest, package_versions
+from PETDiffusionLib.sinograms.files import ADDITIVE, FACTOR_FILES, PROMPTS
 from PETDiffusionLib.volumes import read_volume, write_volume
 
 
@@ -53,6 +55,19 @@ def test_data_of_another_name_are_found_in_the_header(header: str, line: str, tm
     before = describe_input(tmp_path / header)
     (tmp_path / "other.raw.gz").write_bytes(b"second")
     assert before["files"] == 2 and describe_input(tmp_path / header)["sha256"] != before["sha256"]
+
+
+def test_data_in_another_folder_are_hashed_too(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "headers").mkdir()
+    (tmp_path / "raw" / "scan.raw").write_bytes(b"first")
+    for data in ("../raw/scan.raw", tmp_path / "raw" / "scan.raw"):
+        (tmp_path / "headers" / "scan.nhdr").write_text(f"NRRD0004\ndata file: {data}\n")
+        assert describe_input(tmp_path / "headers" / "scan.nhdr")["files"] == 2
+
+
+def test_the_parts_of_a_sinogram_folder_are_those_that_are_read() -> None:
+    assert {*SINOGRAM_PARTS} == {PROMPTS, *FACTOR_FILES.values(), ADDITIVE}
 
 
 def test_the_manifest_names_no_folder(tmp_path: Path) -> None:

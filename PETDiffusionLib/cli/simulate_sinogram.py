@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PETDiffusionLib.cli.study_folder import study_folder
-from PETDiffusionLib.jobs.manifest import RESEARCH_USE, data_files
+from PETDiffusionLib.jobs.input_files import SINOGRAM_PARTS, with_data
+from PETDiffusionLib.jobs.manifest import RESEARCH_USE
 from PETDiffusionLib.jobs.reporters import plain
 
 if TYPE_CHECKING:
@@ -22,12 +23,7 @@ SINOGRAMS = tuple(
     for planes in ("", "-2d")
     for name in ("ecat-931", "ecat-962", "mmr", "vision-like", "dmi-like")
 ) + ("parallel-beam",)  # fmt: skip
-TERMS = {
-    "prompts": "prompts.hs",
-    "attenuation": "attenuation.hs",
-    "normalisation": "normalisation.hs",
-    "additive": "additive.hs",
-}
+TERMS = {name.removesuffix(".hs"): name for name in SINOGRAM_PARTS}
 TRUTH = {"truth": "phantom.nii.gz", "mu": "mu.nii.gz", "labels": "labels.nii.gz"}
 
 
@@ -66,9 +62,7 @@ def simulate_sinogram(scanner: str, phantom: dict[str, Any], folder: Path, drf: 
 def thin(measured: Path, folder: Path, drf: float, seed: int, overwrite: bool) -> int:
     """Write the prompts of `measured` (a header or a sinogram folder) at a lower dose, and what terms it has."""
     terms = {name: file for name, file in TERMS.items() if (measured / file).is_file() or name == "prompts"}
-    headers = [measured / file for file in terms.values()] if measured.is_dir() else [measured]
-    read = [file for header in headers if header.is_file() for file in (header, *data_files(header))]
-    with study_folder(folder, {"facts": "sinogram.json", **terms}, overwrite, read) as paths:
+    with study_folder(folder, {"facts": "sinogram.json", **terms}, overwrite, with_data(measured)) as paths:
         from PETDiffusionLib.simulation.sinogram import thinned
         from PETDiffusionLib.sinograms.files import read_sinogram, read_term
         from PETDiffusionLib.sinograms.interfile import write_interfile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PETDiffusionLib.errors import PETDiffusionError
@@ -13,7 +13,7 @@ from PETDiffusionLib.jobs.staging import Staging
 
 @contextlib.contextmanager
 def study_folder(
-    folder: Path, names: Mapping[str, str], overwrite: bool, inputs: Iterable[Path] = ()
+    folder: Path, names: Mapping[str, str], overwrite: bool, inputs: Sequence[Path] = ()
 ) -> Iterator[dict[str, Path]]:
     """Where to write the files of `names` (role -> name); they appear in `folder`, and are printed, after the context.
 
@@ -22,9 +22,8 @@ def study_folder(
     """
     files = {role: folder / name for role, name in names.items()}
     existing = [file for path in files.values() for file in written_files(path) if file.exists()]
-    read = list(inputs)
     for file in existing:
-        refuse_overwriting(file, read, overwrite=True)
+        refuse_overwriting(file, inputs, overwrite=True)
     if existing and not overwrite:
         raise PETDiffusionError("exists", f"'{existing[0]}' exists already. Choose another folder or give --overwrite.")
     with _made(folder), Staging(files) as staging:

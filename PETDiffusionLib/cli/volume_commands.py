@@ -50,11 +50,11 @@ def _suv(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from PETDiffusionLib.jobs.manifest import data_files
+    from PETDiffusionLib.jobs.input_files import with_data
     from PETDiffusionLib.jobs.runner import check_output
     from PETDiffusionLib.volumes import read_volume, to_bqml, to_suv, write_volume
 
-    check_output(arguments.output, [arguments.input, *data_files(arguments.input)], arguments.overwrite)
+    check_output(arguments.output, with_data(arguments.input), arguments.overwrite)
     volume = read_volume(arguments.input, UNITS.get(arguments.input_unit))
     if arguments.unit is not None:
         _require_known_unit(volume, arguments)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
-import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -13,11 +11,10 @@ from typing import Any
 
 from PETDiffusionLib import __version__
 from PETDiffusionLib.jobs.document import Job
+from PETDiffusionLib.jobs.input_files import with_data
 
 RESEARCH_USE = "For research use only. Not a medical device; not for diagnosis or treatment."
 PACKAGES = ("torch", "numpy", "SimpleITK")
-HEADERS, HEADER_BYTES = (".mhd", ".nhdr", ".hs", ".hdr"), 1 << 16
-NAMES_DATA = re.compile(rb"^[ !]*(?:ElementDataFile *=|data ?file *:|name of data file *:=)([^\r\n]+)", re.I | re.M)
 
 
 def manifest_path(image: Path) -> Path:
@@ -52,9 +49,14 @@ def describe_input(path: Path) -> dict[str, Any]:
         return {"name": path.name, "sha256": file_sha256(path)}
     folder = path if path.is_dir() else path.parent
     name = {} if path.is_dir() else {"name": path.name}  # a folder of DICOM may bear the patient's
-    listing = "".join(f"{file_sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in files)
+    listing = "".join(f"{file_sha256(file)}  {_listed(file, folder)}\n" for file in files)
     digest = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
     return {**name, "files": len(files), "sha256": digest}
+
+
+def _listed(file: Path, folder: Path) -> str:
+    """A file as a listing names it: below the folder, or by its name alone where a header names data elsewhere."""
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -66,18 +68,8 @@ def _files_of(path: Path) -> list[Path]:
     elif is_dicom_file(path):
         found = path.parent.iterdir()
     else:
-        return [path, *data_files(path)]
+        return sorted(with_data(path))
     return sorted(file for file in found if file.is_file() and not file.name.startswith("."))
-
-
-def data_files(header: Path) -> list[Path]:
-    """The file that a detached header (MetaImage, NRRD, Interfile) names as its data; none for any other file."""
-    if header.suffix.lower() not in HEADERS or not header.is_file():
-        return []
-    with header.open("rb") as file:
-        named = NAMES_DATA.search(file.read(HEADER_BYTES))
-    data = header.parent / os.fsdecode(named[1].strip()) if named else header
-    return [data] if data.is_file() and data != header else []
 
 
 def make_manifest(

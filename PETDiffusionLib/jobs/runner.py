@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 from PETDiffusionLib.errors import Cancelled, PETDiffusionError
 from PETDiffusionLib.jobs.document import Job
 from PETDiffusionLib.jobs.failures import explain
-from PETDiffusionLib.jobs.manifest import data_files, describe_input, make_manifest, manifest_path
+from PETDiffusionLib.jobs.input_files import with_data
+from PETDiffusionLib.jobs.manifest import describe_input, make_manifest, manifest_path
 from PETDiffusionLib.jobs.progress import Progress
 from PETDiffusionLib.jobs.reporters import Reporter, plain
 from PETDiffusionLib.jobs.staging import Staging
@@ -71,14 +72,14 @@ def _check_files(job: Job) -> None:
             raise PETDiffusionError(
                 "missing-file", f"There is no file or folder '{path}' (the job's {role}). Check the path."
             )
-    read = [file for path in job.inputs.values() for file in (path, *data_files(path))]
+    read = [file for path in job.inputs.values() for file in with_data(path)]
     for role, path in job.outputs.items():
         check_output(path, read, job.options["overwrite"], job.declared.outputs[role].kind)
     if len({path.resolve() for path in job.outputs.values()}) < len(job.outputs):
         raise PETDiffusionError("bad-job", "The job cannot be run: two outputs have the same path.")
 
 
-def check_output(path: Path, inputs: list[Path], overwrite: bool, kind: str = "volume") -> None:
+def check_output(path: Path, inputs: Sequence[Path], overwrite: bool, kind: str = "volume") -> None:
     """Refuse an output that would overwrite an input, or (unless `overwrite`) anything, or cannot be written."""
     # Imported here, so that a job can be described and checked without SimpleITK.
     from PETDiffusionLib.volumes.writing import WRITABLE, check_writable_name
@@ -94,7 +95,7 @@ def written_files(path: Path) -> list[Path]:
     return [path, path.with_suffix(data)] if data else [path]
 
 
-def refuse_overwriting(path: Path, inputs: list[Path], overwrite: bool) -> None:
+def refuse_overwriting(path: Path, inputs: Sequence[Path], overwrite: bool) -> None:
     """Refuse an output that would overwrite an input, or (unless `overwrite`) anything."""
     if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
         raise PETDiffusionError(

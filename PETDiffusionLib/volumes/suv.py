@@ -108,10 +108,10 @@ def gather_suv_facts(headers: Sequence[Dataset]) -> SuvFacts:
     time = image_time(headers, decay_correction, given)
     untimed = _no_single_time(decay_correction, time)
     missing = _missing(weight_kg, given, time, decay_correction)
-    refusals = [meaning.refusal, _uncorrected(corrected, decay_correction)]
-    if meaning.refusal == NO_UNITS:
-        refusals.reverse()  # the unit can be stated, which leaves the other
-    refusal = refusals[0] or refusals[1]
+    uncorrected = _uncorrected(corrected, decay_correction)
+    refusal = meaning.refusal or uncorrected
+    if refusal == NO_UNITS:
+        refusal = uncorrected or NO_UNITS  # the unit can be stated, which leaves the other
     if meaning.suv_per_value is None:
         refusal = refusal or untimed
     dose_at_reference = suv_per_bqml = None

@@ -144,7 +144,7 @@ def measured(
     row = {"body": body.name, "realisation": realisation, "method": method, "parameter": value}
     row |= {"seconds": round(time.perf_counter() - started, 2), "cpu_s": round(time.process_time() - cpu, 2)}
     if _kind(method) in PRIORS:
-        row["weights"] = weights_of(arguments.prior)[method]
+        row["weights"] = find_model(arguments.prior).sha256
     return row | scores_of(study, image), image
 
 

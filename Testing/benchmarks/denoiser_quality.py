@@ -146,7 +146,7 @@ def measured(
     seconds = round(time.perf_counter() - started, 2)
     row = {"body": body.name, "drf": drf, "realisation": realisation, "method": method, "seconds": seconds}
     if method in PRESETS:
-        row["weights"] = weights_of(model)[method]
+        row["weights"] = find_model(model).sha256
     return row | scores(study, image, uncertainty)
 
 

@@ -148,6 +148,15 @@ def test_the_data_beside_a_header_are_not_overwritten(petdiffusion, measured, br
     assert Path("prompts.s").read_bytes() == before and not Path("prompts.hs").exists()
 
 
+def test_a_sinogram_folder_is_not_overwritten_by_what_is_made_of_it(petdiffusion, measured, bridge) -> None:
+    before = Path("prompts.s").read_bytes()
+    restored = petdiffusion("restore-sinogram", ".", "prompts.hs", "--model", bridge, "--overwrite")
+    thinned = petdiffusion("simulate", ".", "--from", ".", "--drf", 2, "--overwrite")
+    for done in (restored, thinned):
+        assert done.returncode == 2 and "'prompts.hs' is an input" in done.stderr
+    assert Path("prompts.s").read_bytes() == before
+
+
 def test_what_does_not_fit_is_refused_in_one_sentence(petdiffusion, measured, bridge, untrained_model) -> None:
     wrong = petdiffusion("restore-sinogram", "prompts.hs", "restored.hs", "--model", untrained_model)
     assert wrong.returncode == 2 and "not for sinograms" in wrong.stderr
