@@ -108,21 +108,19 @@ def _whole_volume(volume: torch.Tensor, smooth: torch.Tensor, scale: torch.Tenso
 
 def _correlation(noise: torch.Tensor, occupied: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """1 - E (n(r) - n(r + lag))^2 / 2 E n^2 of `noise` [z, y, x] by medians at `places` [n, 3]: [6]."""
-    of_axis = []
-    for axis in range(3):
-        for lag in LAGS:
-            moved = places.clone()
-            moved[:, axis] += lag
-            inside = moved[:, axis] < noise.shape[axis]
-            here, there = places[inside], moved[inside]
-            paired = occupied[there.unbind(1)]
-            first, second = noise[here[paired].unbind(1)], noise[there[paired].unbind(1)]
-            if not len(first):
-                of_axis.append(torch.zeros((), device=noise.device))
-                continue
-            size = first.abs().median().clamp_min(1e-6)
-            of_axis.append((1 - 0.5 * ((first - second).abs().median() / size).square()).clamp(-1, 1))
-    axial, second, third = torch.stack(of_axis).reshape(3, len(LAGS))
+    if not len(places):
+        return torch.zeros(CORRELATIONS, device=noise.device)
+    lags = torch.tensor(LAGS, device=noise.device)
+    steps = (torch.eye(3, dtype=torch.long, device=noise.device)[:, None] * lags[:, None]).reshape(-1, 1, 3)
+    moved = places + steps  # [axis * lag, n, 3]
+    last = torch.tensor(noise.shape, device=noise.device) - 1
+    inside = (moved <= last).all(-1)
+    there = moved.minimum(last).unbind(-1)
+    first = noise[places.unbind(1)].where(inside & occupied[there], torch.nan)
+    size = first.abs().nanmedian(1).values.clamp_min(1e-6)
+    differences = (first - noise[there]).abs().nanmedian(1).values
+    of_axis = (1 - 0.5 * (differences / size).square()).clamp(-1, 1).nan_to_num(0.0)
+    axial, second, third = of_axis.reshape(3, len(LAGS))
     return torch.cat([axial, (second + third) / 2])
 
 

@@ -8,6 +8,7 @@ an ellipsoid. The anatomy is a caricature with the right sizes, uptakes and text
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -54,6 +55,26 @@ ORGANS = (
 BODY_LENGTH_MM = 1050.0
 
 
+@dataclass(frozen=True)
+class Folds:
+    """A cortex: sulci are the sheets where a random field of `scale_mm` is near zero, down to `reach_mm` in the brain.
+
+    Grey matter is where the field is within `grey` of zero, fluid where it is within `fluid`.
+    """
+
+    scale_mm: float = 11.0
+    reach_mm: float = 22.0
+    grey: float = 0.55
+    fluid: float = 0.1
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> Folds:
+        """From shallow and fine to sheets that leave thin blades of white matter between them."""
+        return cls(
+            float(rng.uniform(9, 22)), float(rng.uniform(15, 60)), float(rng.uniform(0.35, 0.9)), rng.uniform(0, 0.15)
+        )
+
+
 def procedural_body(
     seed: int,
     tracer: str = "fdg",
@@ -61,10 +82,12 @@ def procedural_body(
     length_mm: float = BODY_LENGTH_MM,
     voxel_mm: float = 2.5,
     lesions: int | None = None,
+    folds: Folds | None = None,
 ) -> Phantom:
     """A body drawn from `seed`, cut `length_mm` long starting `top_mm` below the vertex, on cubic voxels.
 
-    `tracer` is a name of `tracers.TRACERS` or "any"; `lesions` is drawn from 3 to 14 unless given.
+    `tracer` is a name of `tracers.TRACERS` or "any"; `lesions` is drawn from 3 to 14 unless given;
+    `folds` shape the cortex of the head.
     """
     rng = np.random.default_rng([seed, 1])
     uptake = draw_uptake(tracer, rng)
@@ -77,7 +100,7 @@ def procedural_body(
     _paint_skeleton(phantom, frame, uptake)
     _paint_chest(phantom, frame, uptake, rng)
     _paint_abdomen(phantom, frame, uptake, rng)
-    _paint_head(phantom, frame, uptake, rng)
+    _paint_head(phantom, frame, uptake, folds or Folds(), rng)
     phantom.activity *= texture(phantom, rng.uniform(0.05, 0.22), rng)
     count = int(rng.integers(3, 15)) if lesions is None else lesions
     add_lesions(phantom, count, rng, phantom.mu > LUNG_MU_PER_MM / 2)
@@ -203,14 +226,14 @@ def _paint_abdomen(phantom: Phantom, frame: _Frame, uptake: dict, rng: np.random
             phantom.paint(distance < 0.72, "stomach content", uptake[organ] * 0.4, WATER_MU_PER_MM)
 
 
-def _paint_head(phantom: Phantom, frame: _Frame, uptake: dict, rng: np.random.Generator) -> None:
+def _paint_head(phantom: Phantom, frame: _Frame, uptake: dict, folds: Folds, rng: np.random.Generator) -> None:
     """Skull, folded cortex, white matter, ventricles and deep nuclei; air in the mouth and sinuses."""
     if not frame.between(0, 200).any():
         return
     brain = frame.ellipsoid((0, 5, 85), (64, 80, 66))
     skull = (brain < 1.14) & (brain > 1.03)
     phantom.paint(skull, "bone", uptake["cortical bone"], BONE_MU_PER_MM)
-    paint_brain(phantom, brain, np.abs(frame.x), frame.ellipsoid, uptake, rng)
+    paint_brain(phantom, brain, np.abs(frame.x), frame.ellipsoid, uptake, folds, rng)
     cerebellum = frame.ellipsoid((0, 45, 140), (48, 30, 24))
     folia = np.sin(frame.h / 1.3 + smooth_field(frame.x.shape, phantom.voxel_size_mm, 12.0, rng))
     phantom.paint(cerebellum < 1, "cerebellum", uptake["grey matter"] * (0.75 + 0.15 * folia), WATER_MU_PER_MM)
@@ -224,18 +247,19 @@ def paint_brain(
     lateral: np.ndarray,
     ellipsoid: Callable[[tuple[float, ...], tuple[float, ...]], np.ndarray],
     uptake: dict[str, float],
+    folds: Folds,
     rng: np.random.Generator,
 ) -> None:
-    """A folded cortex inside `radius` < 1: sulci are the zero set of a random field that reaches 20 mm inwards."""
+    """A folded cortex inside `radius` < 1, white matter beneath it, ventricles and deep nuclei."""
     inside = radius < 1
     depth_mm = (1 - radius) * 68
-    folds = smooth_field(radius.shape, phantom.voxel_size_mm, 11.0, rng)
+    field = smooth_field(radius.shape, phantom.voxel_size_mm, folds.scale_mm, rng)
     midline = (lateral < 2.0) & (depth_mm < 40)
-    near_sulcus = (np.abs(folds) < 0.55) & (depth_mm < 22)
+    near_sulcus = (np.abs(field) < folds.grey) & (depth_mm < folds.reach_mm)
+    sulcus = (np.abs(field) < folds.fluid) & (depth_mm < folds.reach_mm - 4)
     phantom.paint(inside, "white matter", uptake["white matter"], WATER_MU_PER_MM)
     phantom.paint(inside & ((depth_mm < 5) | near_sulcus), "grey matter", uptake["grey matter"])
-    phantom.paint(inside & (midline | ((np.abs(folds) < 0.1) & (depth_mm < 18)) | (depth_mm < 1.5)), "csf",
-                  uptake["csf"])  # fmt: skip
+    phantom.paint(inside & (midline | sulcus | (depth_mm < 1.5)), "csf", uptake["csf"])
     for side in (-1, 1):
         for name, organ, centre, radii in (
             ("ventricle", "csf", (side * 13, -5, 75), (7, 32, 14)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from scipy.ndimage import gaussian_filter1d
 
 from PETDiffusionLib.diffusion.noise_level import WholeVolume, noise_scale
 from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
-from PETDiffusionLib.training.cases import load_case
-from PETDiffusionLib.volumes.resampling import centre_matrix, isotropic_grid, spline_matrix
+from PETDiffusionLib.training.cases import Case, load_case
+from PETDiffusionLib.volumes.resampling import centre_positions, inverse_collocation, isotropic_grid
 
 FILTERED_SHARE = 0.3
 POST_FILTER_MM = (2.0, 8.0)
 LARGEST_NOISE_FACTOR = 2.0
+LOADING_THREADS = 4
 LARGEST_ZOOM = 0.08  # more would belie the noise's correlation, which is measured without
 
 
@@ -59,90 +61,85 @@ class Protocol:
             matrix = matrix @ gaussian_filter1d(np.eye(matrix.shape[1]), sigma, axis=0, mode="nearest")
         return torch.from_numpy(matrix.astype(np.float32))
 
-    def noisier(self, pair: torch.Tensor) -> torch.Tensor:
-        """A `pair` [2, z, y, x] of low dose and reference with that noise, never negative."""
-        low_dose, reference = pair
-        return torch.stack([reference + self.noise_factor * (low_dose - reference), reference]).clamp_(min=0)
+    def noisier(self, low_dose: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+        """The low dose with that noise."""
+        return reference + self.noise_factor * (low_dose - reference)
 
 
 @dataclass(frozen=True)
 class _Held:
-    """A case on the device: reference and low doses [1 + doses, z, y, x] in half precision, and the doses' noise."""
+    """A case on the device: for each dose its low-dose volume and reference under its protocol, and its noise.
 
-    volumes: torch.Tensor
+    `splines` [dose, 2, z, y, x] are coefficients of cubic B-splines in half precision.
+    """
+
+    splines: torch.Tensor
     body: np.ndarray  # [voxels, 3], where crops may be centred
     voxel_size_mm: tuple[float, ...]
-    protocols: list[Protocol]  # one for each dose
-    whole: WholeVolume  # [doses]
+    whole: WholeVolume  # [dose]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a crop is read: sample positions along z, y and x in a case's voxels, and whether y and x are swapped."""
+
+    positions: tuple[np.ndarray, ...]
+    swapped: bool = False
 
 
 class CropSource:
     """Pairs of low-dose and reference crops from case files, drawn with one generator, at `voxel_size_mm` on `device`.
 
-    A dose is drawn in proportion to its noise, since few are noisy and these have most to teach; a crop is centred
-    anywhere in the body; the voxels are taken up to 8 % larger or smaller than they are, and axes are flipped and
-    transposed, so that one case serves as many. `levels` are the noise levels of all `doses`.
+    A noisier dose is drawn more often, by the root of its noise level, since few are noisy and these have most to
+    teach; a crop is centred anywhere in the body; the voxels are taken up to 8 % larger or smaller than they are, and
+    axes are flipped and transposed, so that one case serves as many. `levels` are the noise levels of all `doses`.
     """
 
     def __init__(
         self, paths: list[Path], crop: tuple[int, ...], voxel_size_mm: float, device: str | torch.device = "cpu"
     ) -> None:
         self.crop, self.voxel_size_mm, self.device = crop, voxel_size_mm, torch.device(device)
-        self.cases = [self._hold(path, np.random.default_rng([5, number])) for number, path in enumerate(paths)]
-        self.doses = [(case, dose) for case in self.cases for dose in range(len(case.protocols))]
+        with ThreadPoolExecutor(LOADING_THREADS) as pool:
+            loaded = pool.map(load_case, paths)
+            self.cases = [self._hold(case, np.random.default_rng([5, number])) for number, case in enumerate(loaded)]
+        self.doses = [(case, dose) for case in self.cases for dose in range(len(case.splines))]
         self.levels = torch.cat([case.whole.level for case in self.cases]).double().cpu().numpy()
-        self.chances = self.levels / self.levels.sum()
+        self.chances = np.sqrt(self.levels) / np.sqrt(self.levels).sum()
 
     def batch(self, size: int, rng: np.random.Generator) -> Crops:
         """`size` crops."""
-        pairs, wholes = zip(*(self._draw(rng) for _ in range(size)), strict=True)
-        return Crops(torch.stack(pairs), _joined(wholes))
+        drawn = [self.doses[number] for number in rng.choice(len(self.doses), size, p=self.chances)]
+        places = [self._place(case, rng) for case, _ in drawn]
+        splines = [case.splines[dose] for case, dose in drawn]
+        return Crops(_read(splines, places), _joined([_chosen(case.whole, dose) for case, dose in drawn]))
 
-    def _hold(self, path: Path, rng: np.random.Generator) -> _Held:
-        case = load_case(path)
-        volumes = torch.from_numpy(np.stack([case.reference, *case.low_dose])).to(self.device)
-        body = np.argwhere(case.reference > 0.3 * case.reference.mean())[::7].astype(np.uint8)
-        pair = isotropic_grid(tuple(case.reference.shape), case.voxel_size_mm, self.voxel_size_mm)
-        counts = zip(pair.input_shape, pair.input_spacing_mm, pair.model_shape, pair.model_spacing_mm, strict=True)
-        matrices = [centre_matrix(*count) for count in counts]
+    def _hold(self, case: Case, rng: np.random.Generator) -> _Held:
         protocols = [Protocol.random(rng) for _ in case.low_dose]
-        wholes = []
-        for dose, protocol in enumerate(protocols):
-            low_dose = self._pair(volumes, dose, case.voxel_size_mm, matrices, protocol)[:1]
-            wholes.append(noise_scale(low_dose[None], self.voxel_size_mm).whole)
-        return _Held(volumes.half(), body, case.voxel_size_mm, protocols, _joined(wholes))
-
-    def _draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, WholeVolume]:
-        case, dose = self.doses[rng.choice(len(self.doses), p=self.chances)]
-        centre = case.body[rng.integers(len(case.body))]
-        zoom = np.exp(rng.uniform(-LARGEST_ZOOM, LARGEST_ZOOM))
-        matrices = [
-            spline_matrix(count, self._positions(count, size * zoom, points, middle, rng))
-            for count, size, points, middle in zip(
-                case.volumes.shape[1:], case.voxel_size_mm, self.crop, centre, strict=True
+        reference, *low_doses = (torch.from_numpy(v).to(self.device) for v in (case.reference, *case.low_dose))
+        splines = []
+        for low_dose, protocol in zip(low_doses, protocols, strict=True):
+            pair = torch.stack([protocol.noisier(low_dose, reference), reference])
+            z, y, x = (
+                protocol.filtered(inverse_collocation(count), size).to(self.device)
+                for count, size in zip(reference.shape, case.voxel_size_mm, strict=True)
             )
-        ]
-        pair = self._pair(case.volumes, dose, case.voxel_size_mm, matrices, case.protocols[dose])
-        pair = pair.flip([axis + 1 for axis in range(3) if rng.random() < 0.5])
-        if rng.random() < 0.5 and self.crop[1] == self.crop[2]:
-            pair = pair.transpose(2, 3)
-        return pair, _chosen(case.whole, dose)
+            splines.append(torch.einsum("Zz,czyx->cZyx", z, y @ (pair @ x.T)).half())
+        body = np.argwhere(case.reference > 0.3 * case.reference.mean())[::7].astype(np.uint8)
+        grid = isotropic_grid(tuple(case.reference.shape), case.voxel_size_mm, self.voxel_size_mm)
+        counts = zip(grid.input_shape, grid.input_spacing_mm, grid.model_shape, grid.model_spacing_mm, strict=True)
+        centres = _Place(tuple(centre_positions(*count) for count in counts))
+        whole = noise_scale(_read(splines, [centres] * len(splines))[:, :1], self.voxel_size_mm).whole
+        return _Held(torch.stack(splines), body, case.voxel_size_mm, whole)
 
-    def _pair(
-        self,
-        volumes: torch.Tensor,
-        dose: int,
-        voxel_size_mm: tuple[float, ...],
-        matrices: list[np.ndarray],
-        protocol: Protocol,
-    ) -> torch.Tensor:
-        """Low dose and reference [2, z, y, x] under `protocol`, each axis taken through its matrix [new, old]."""
-        stacked = torch.stack([volumes[1 + dose], volumes[0]]).float()
-        z, y, x = (
-            protocol.filtered(matrix, size).to(self.device)
-            for matrix, size in zip(matrices, voxel_size_mm, strict=True)
-        )
-        return protocol.noisier(torch.einsum("Zz,czyx->cZyx", z, y @ (stacked @ x.T)))
+    def _place(self, case: _Held, rng: np.random.Generator) -> _Place:
+        """A crop about a random voxel of the body, with a random zoom and turn."""
+        centre, shape = case.body[rng.integers(len(case.body))], case.splines.shape[2:]
+        zoom = np.exp(rng.uniform(-LARGEST_ZOOM, LARGEST_ZOOM))
+        positions = [
+            self._positions(count, size * zoom, points, middle, rng)[:: rng.choice((-1, 1))]
+            for count, size, points, middle in zip(shape, case.voxel_size_mm, self.crop, centre, strict=True)
+        ]
+        return _Place(tuple(positions), bool(rng.random() < 0.5 and self.crop[1] == self.crop[2]))
 
     def _positions(self, count: int, spacing: float, points: int, middle: int, rng: np.random.Generator) -> np.ndarray:
         """Sample positions of one axis about `middle`, moved inside the volume as far as it reaches."""
@@ -150,6 +147,43 @@ class CropSource:
         start = middle + rng.uniform(-0.5, 0.5) - (points - 1) / 2 * step
         last_start = count - 1 - (points - 1) * step
         return np.clip(start, min(0, last_start), max(0, last_start)) + np.arange(points) * step
+
+
+def _read(splines: list[torch.Tensor], places: list[_Place]) -> torch.Tensor:
+    """Read `splines`, each [2, z, y, x], at as many places: [place, 2, z, y, x], never negative."""
+    device = splines[0].device
+    axes = []
+    for axis in range(3):
+        positions = torch.from_numpy(np.stack([place.positions[axis] for place in places])).float().to(device)
+        counts = torch.tensor([spline.shape[1 + axis] for spline in splines], device=device)
+        axes.append(_spline_weights(positions, counts, max(spline.shape[1 + axis] for spline in splines)))
+    crops = []
+    for spline, place, z, y, x in zip(splines, places, *axes, strict=True):
+        _, depth, height, width = spline.shape
+        rows = y[:, :height] @ (spline.float() @ x[:, :width].T)
+        crop = torch.einsum("Zz,czyx->cZyx", z[:, :depth], rows)
+        crops.append(crop.transpose(2, 3) if place.swapped else crop)
+    return torch.stack(crops).clamp_(min=0)
+
+
+def _spline_weights(positions: torch.Tensor, counts: torch.Tensor, most: int) -> torch.Tensor:
+    """Of each of `counts` cubic B-splines, mirrored at its ends, at `positions` [row, point]: [row, point, most].
+
+    Positions beyond the ends are held at them.
+    """
+    last = (counts - 1)[:, None, None].float()
+    at = positions[..., None].clamp_min(0).minimum(last)
+    index = torch.arange(most, device=positions.device, dtype=torch.float32)
+    weights = _cubic(at - index) + _cubic(at + index) * (index > 0)
+    weights += _cubic(at - (2 * last - index)) * (index < last)
+    return weights * (index <= last)
+
+
+def _cubic(distance: torch.Tensor) -> torch.Tensor:
+    """The cubic B-spline."""
+    away = distance.abs()
+    near = 2 / 3 - away.square() * (1 - away / 2)
+    return torch.where(away < 1, near, (2 - away).clamp_min(0) ** 3 / 6)
 
 
 def _chosen(whole: WholeVolume, number: int) -> WholeVolume:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -31,6 +32,7 @@ MODEL_ID, VERSION = "petdiffusion-denoiser", "4.3.0"
 VOXEL_SIZE_MM = 2.5  # the reconstructions of the tuning bodies come back from this grid with 66 dB and more
 NETWORK: dict[str, Any] = {
     "widths": (48, 80, 96),
+    "blocks": (2, 2, 3),
     "in_channels": INPUTS,
     "out_channels": 2 + len(BANDS),
     "facts": CORRELATIONS,
@@ -40,8 +42,9 @@ ONE_STEP_SHARE = 0.85  # how often t = 1, where the presets work
 LEAST_GIVEN = 0.01  # of the uptake: a crop with less noise than that has nothing to teach
 LEAST_SHARE = 0.003  # of the low dose's error: 25 dB is enough
 UPTAKE_JITTER = 0.4  # standard deviation of the logarithm: what else is in the field of view is not known
-CROP = (40, 56, 56)
+CROP = (48, 80, 80)
 VALIDATION_CASES, VALIDATION_CROPS = 16, 36
+BLOCK = re.compile(r"(encode|middle|decode)\d?\.\d+\.")  # a residual block's parameters in the network's state
 
 
 def losses(network: torch.nn.Module, crops: Crops, generator: torch.Generator) -> Losses:
@@ -104,7 +107,7 @@ def train(arguments: argparse.Namespace) -> TrainingLoop[Crops]:
     with training_device() as device:
         seen = range(TRAINING_SEED, TRAINING_SEED + arguments.cases)
         unseen = range(VALIDATION_SEED, VALIDATION_SEED + VALIDATION_CASES)
-        paths, unseen_paths = (ensure_cases(data, seeds, arguments.workers) for seeds in (seen, unseen))
+        unseen_paths, paths = (ensure_cases(data, seeds, arguments.workers, device) for seeds in (unseen, seen))
         share = paths[rank() % len(paths) :: process_count()]  # each process keeps cases of its own in memory
         source = CropSource(share, CROP, VOXEL_SIZE_MM, device)
         validation = CropSource(unseen_paths, CROP, VOXEL_SIZE_MM, device)
@@ -127,14 +130,21 @@ def train(arguments: argparse.Namespace) -> TrainingLoop[Crops]:
 
 
 def _start_from(network: ResidualUNet3D, card: ModelCard) -> None:
+    """Take the card's weights; blocks that its network lacks start as what they are at first, the identity."""
     try:
-        network.load_state_dict(load_weights(card))
-    except RuntimeError as error:  # other names or shapes
-        raise PETDiffusionError(
-            "other-network",
-            f'"{card.id}" {card.version} is another network than this training makes. Leave out --start, or give a '
-            "denoiser that was trained by this version.",
-        ) from error
+        known = network.load_state_dict(load_weights(card), strict=False)
+    except RuntimeError as error:  # other shapes
+        raise _other_network(card) from error
+    if known.unexpected_keys or not all(BLOCK.match(name) for name in known.missing_keys):
+        raise _other_network(card)
+
+
+def _other_network(card: ModelCard) -> PETDiffusionError:
+    return PETDiffusionError(
+        "other-network",
+        f'"{card.id}" {card.version} is another network than this training makes. Leave out --start, or give a '
+        "denoiser that was trained by this version.",
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ import datetime
 from typing import Any
 
 from PETDiffusionLib.models import find_model
+from PETDiffusionLib.training.cases import DOSES_PER_CASE
 from PETDiffusionLib.training.crops import CropSource
 from PETDiffusionLib.training.processes import process_count
 
@@ -45,9 +46,9 @@ def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSourc
     return start | {
         "tracers": ["FDG-like", "DOTATATE-like", "amyloid-negative-like", "random uptake"],
         "dose_range": [0.008, 1.2],
-        "data": f"{arguments.cases} simulated phantoms (procedural bodies, heads, random shapes), four doses each, "
-        "on random scanners, three in ten post-filtered by another 2 to 8 mm with up to twice the noise; targets "
-        "are the same reconstructions of noise-free data",
+        "data": f"{arguments.cases} simulated phantoms (procedural trunks and heads, mosaics, random shapes), "
+        f"{DOSES_PER_CASE} doses each, on random scanners, three in ten post-filtered by another 2 to 8 mm with up to "
+        "twice the noise; targets are the same reconstructions of noise-free data",
         "command": f"{command} --batch {arguments.batch} --rate {arguments.rate:g} --seed {arguments.seed}",
         "processes": process_count(),
         "seed": arguments.seed,

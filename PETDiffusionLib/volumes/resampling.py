@@ -54,18 +54,18 @@ def spline_matrix(count: int, positions: np.ndarray) -> np.ndarray:
     rows = np.arange(len(positions))
     for tap in range(4):
         np.add.at(evaluation, (rows, mirrored(left + tap - 1, count)), weights[tap])
-    return evaluation @ _inverse_collocation(count)
+    return evaluation @ inverse_collocation(count)
 
 
 @lru_cache(maxsize=512)
-def _inverse_collocation(count: int) -> np.ndarray:
-    """From samples to B-spline coefficients: [count, count]; kept, since crops of training ask for it all the time."""
+def inverse_collocation(count: int) -> np.ndarray:
+    """From samples to B-spline coefficients: [count, count]; kept, since every volume of a shape asks for it."""
     return np.linalg.inv(spline_collocation(count))
 
 
 def centre_matrix(count: int, spacing: float, new_count: int, new_spacing: float) -> np.ndarray:
     """Read the spline of `count` samples `spacing` apart at `new_count` centres about the same middle: [new, count]."""
-    return spline_matrix(count, _centres(count, spacing, new_count, new_spacing)).astype(np.float32)
+    return spline_matrix(count, centre_positions(count, spacing, new_count, new_spacing)).astype(np.float32)
 
 
 def average_matrix(count: int, spacing: float, new_count: int, new_spacing: float) -> np.ndarray:
@@ -73,14 +73,15 @@ def average_matrix(count: int, spacing: float, new_count: int, new_spacing: floa
 
     The sum over voxels times their volume, the activity, is kept, and nothing finer than the new voxels aliases.
     """
-    centres = _centres(count, spacing, new_count, new_spacing)
+    centres = centre_positions(count, spacing, new_count, new_spacing)
     points = 2 * math.ceil(new_spacing / spacing) + 1
     offsets = ((np.arange(points) + 0.5) / points - 0.5) * (new_spacing / spacing)
     fine = spline_matrix(count, (centres[:, None] + offsets).ravel())
     return fine.reshape(new_count, points, count).mean(axis=1).astype(np.float32)
 
 
-def _centres(count: int, spacing: float, new_count: int, new_spacing: float) -> np.ndarray:
+def centre_positions(count: int, spacing: float, new_count: int, new_spacing: float) -> np.ndarray:
+    """The centres of `new_count` samples `new_spacing` apart about the middle of `count`, in samples of the latter."""
     return (np.arange(new_count) - (new_count - 1) / 2) * (new_spacing / spacing) + (count - 1) / 2
 
 

@@ -120,8 +120,7 @@ def test_a_protocol_filters_both_alike_and_turns_the_noise_up() -> None:
     assert float(filtered.sum()) == pytest.approx(1, rel=1e-3)
     assert float(filtered[18]) == pytest.approx(0.5 * float(filtered[20]), rel=1e-3)
     low_dose, reference = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([3.0, 2.0, 2.0])
-    noisier = Protocol(noise_factor=2.0).noisier(torch.stack([low_dose, reference]))
-    assert noisier.tolist() == [[0.0, 2.0, 6.0], [3.0, 2.0, 2.0]]
+    assert Protocol(noise_factor=2.0).noisier(low_dose, reference).tolist() == [-1.0, 2.0, 6.0]
 
 
 def test_some_doses_stay_as_simulated_and_some_are_filtered() -> None:
