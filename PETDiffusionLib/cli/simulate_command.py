@@ -36,7 +36,7 @@ def add_commands(commands: Any) -> None:
         "--phantom",
         default="body",
         metavar="NAME|LABELS",
-        help="body, head, chest, abdomen, pelvis, shapes, nema-iq, or the file of a label volume (default: body)",
+        help="body, head, chest, abdomen, pelvis, shapes, mosaic, nema-iq, or a label volume's file (default: body)",
     )
     simulate.add_argument(
         "--drf",

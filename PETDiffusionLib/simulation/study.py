@@ -15,6 +15,7 @@ from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.simulation.acquisition import Scan, scan
 from PETDiffusionLib.simulation.bodies import procedural_body
 from PETDiffusionLib.simulation.labels import label_phantom, read_label_names, read_uptake
+from PETDiffusionLib.simulation.mosaics import random_mosaic
 from PETDiffusionLib.simulation.nema import nema_iq
 from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.scanners import SCANNERS
@@ -30,6 +31,7 @@ PHANTOMS: dict[str, Callable[[int, str], Phantom]] = {
     "abdomen": lambda seed, tracer: procedural_body(seed, tracer, 530, 180),
     "pelvis": lambda seed, tracer: procedural_body(seed, tracer, 800, 200),
     "shapes": lambda seed, tracer: random_shapes(seed),
+    "mosaic": lambda seed, tracer: random_mosaic(seed),
     "nema-iq": lambda seed, tracer: nema_iq(),
 }
 

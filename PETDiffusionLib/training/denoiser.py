@@ -28,7 +28,7 @@ from PETDiffusionLib.training.loop import Losses, Plan, TrainingLoop
 from PETDiffusionLib.training.options import add_case_options, add_model_options, add_plan_options
 from PETDiffusionLib.training.processes import process_count, rank, training_device
 
-MODEL_ID, VERSION = "petdiffusion-denoiser", "4.3.0"
+MODEL_ID, VERSION = "petdiffusion-denoiser", "5.0.0"
 VOXEL_SIZE_MM = 2.5  # the reconstructions of the tuning bodies come back from this grid with 66 dB and more
 NETWORK: dict[str, Any] = {
     "widths": (48, 80, 96),

@@ -83,6 +83,7 @@ class TrainingLoop(Generic[Batch]):
         validate: Callable[[nn.Module], dict[str, float]],
     ) -> None:
         """Train to the plan's last step; a row of the curve and a checkpoint every so many steps."""
+        torch.backends.cudnn.benchmark = True  # sought once for a shape, and batches have few
         sums: Losses = {}
         started, first = time.perf_counter(), self.step
         for batch in ahead(make_batch, range(self.step, self.plan.steps)):

@@ -20,7 +20,6 @@ WHILE_CASES_ARE_MADE = datetime.timedelta(hours=24)  # process 0 simulates them,
 def training_device() -> Iterator[torch.device]:
     """The device of this process; under torchrun all are joined (NCCL on GPUs, Gloo on CPUs) until the end."""
     cuda = torch.cuda.is_available()
-    torch.backends.cudnn.benchmark = cuda  # every batch has the same shape
     if "WORLD_SIZE" not in os.environ:
         yield torch.device("cuda" if cuda else "cpu")
         return

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from scipy import ndimage
 
+import PETDiffusionLib.methods.denoise as method
 from PETDiffusionLib.errors import Cancelled, PETDiffusionError
 from PETDiffusionLib.methods.denoise import denoise, load_network
 from PETDiffusionLib.models import find_model
@@ -78,7 +80,22 @@ def test_the_noise_of_a_low_dose_goes_and_a_hot_sphere_stays() -> None:
     assert after[hot].max() > 0.8 * study.reference[hot].max()
 
 
-@pytest.mark.parametrize(("factor", "relative"), [(16.0, 1e-5), (20.0, 1e-2)])  # powers of two round alike
+def test_a_share_of_the_low_doses_local_mean_is_put_back(monkeypatch) -> None:
+    network, device = load_network(find_model("petdiffusion-denoiser"), "cpu")
+    y = torch.from_numpy(values(pet()))[None, None]
+
+    def restored(share):
+        monkeypatch.setattr(method, "LOCAL_MEAN_SHARE", share)
+        return method.restore(y, 2.5, network, find_model("petdiffusion-denoiser"), 1, 1, 0, lambda done: None)[0]
+
+    nothing, half = restored(0.0).numpy(), restored(0.5).numpy()
+    local = ndimage.gaussian_filter(values(pet()) - nothing, 2.0, mode="nearest")  # about 11 mm FWHM
+    put_back = (half - nothing)[half > 0]
+    assert np.corrcoef(put_back, local[half > 0])[0, 1] > 0.9
+    assert np.polyfit(local[half > 0], put_back, 1)[0] == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("factor", "relative"), [(16.0, 1e-5), (20.0, 2e-2)])  # powers of two round alike
 def test_the_result_is_linear_in_activity(result, factor, relative) -> None:
     scaled = denoise(pet(scale=factor), preset="fast")
     for image, expected in ((scaled.image, result.image), (scaled.uncertainty, result.uncertainty)):
@@ -98,8 +115,6 @@ def test_more_samples_are_nearer_to_each_other() -> None:
 
 
 def test_the_windows_do_not_change_the_result(monkeypatch, result) -> None:
-    import PETDiffusionLib.methods.denoise as method
-
     monkeypatch.setattr(method, "WINDOW", (48, 56, 64))
     windowed = values(denoise(pet(), preset="fast").image)
     whole = values(result.image)

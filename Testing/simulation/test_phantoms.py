@@ -8,8 +8,9 @@ import pytest
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.projection.attenuation import mu_from_hounsfield
 from PETDiffusionLib.simulation import PHANTOMS, simulate_study
-from PETDiffusionLib.simulation.bodies import procedural_body
+from PETDiffusionLib.simulation.bodies import Folds, procedural_body
 from PETDiffusionLib.simulation.labels import label_phantom, organ_of, read_label_names
+from PETDiffusionLib.simulation.mosaics import random_mosaic
 from PETDiffusionLib.simulation.nema import SPHERE_DIAMETERS_MM, nema_iq
 
 
@@ -46,6 +47,28 @@ def test_an_amyloid_negative_brain_is_brighter_in_white_matter_than_in_grey() ->
         np.mean([head.activity[named(head, name)].mean() for head in heads]) for name in ("white matter", "grey matter")
     )
     assert white > 1.2 * grey
+
+
+def test_deeper_and_wider_folds_leave_less_white_matter() -> None:
+    shallow, deep = (
+        procedural_body(1, "fdg", 20, 80, 4.0, lesions=0, folds=folds)
+        for folds in (Folds(), Folds(reach_mm=60, grey=0.9))
+    )
+    white = [int(named(head, "white matter").sum()) for head in (shallow, deep)]
+    assert white[1] < 0.7 * white[0]
+    assert named(deep, "grey matter").sum() > named(shallow, "grey matter").sum()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mosaic_is_cells_of_several_tissues_in_a_body(seed) -> None:
+    mosaic, again = (random_mosaic(seed, length_mm=60, voxel_mm=4.0) for _ in range(2))
+    assert np.array_equal(mosaic.activity, again.activity)
+    body = mosaic.labels > 0
+    assert 0.2 < body.mean() < 0.9
+    assert mosaic.activity[~body].max() == 0 and mosaic.mu[~body].max() == 0
+    assert (mosaic.activity[body] > 0).mean() > 0.9  # but for the cores of lesions
+    tissues = {name for label, name in mosaic.label_names.items() if (mosaic.labels == label).any()}
+    assert len([name for name in tissues if name.startswith("tissue")]) >= 2
 
 
 def test_the_nema_spheres_have_their_sizes_and_contrast() -> None:
