@@ -262,7 +262,7 @@ def picture(bench: Bench, path: Path, drf: int) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Means over bodies and realisations, and the gain over OSEM in those same volumes."""
+    """Means over bodies and realisations, and the gain over OSEM in those same volumes, where it has its rows."""
     groups: dict[tuple[int, str], list[dict]] = defaultdict(list)
     for row in rows:
         groups[row["drf"], row["method"]].append(row)
@@ -275,7 +275,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             group = groups.get((drf, method))
             if not group:
                 continue
-            gain = np.mean([r["psnr"] - osem_psnr[r["body"], drf, r["realisation"]] for r in group])
+            gain = np.mean([r["psnr"] - osem_psnr.get((r["body"], drf, r["realisation"]), np.nan) for r in group])
             mean = {k: np.mean([r[k] for r in group]) for k in ("psnr", "ssim", "nrmse", "seconds")}
             crc, noise = (np.nanmean([np.nan if r[k] is None else r[k] for r in group]) for k in ("crc", "noise"))
             lines.append(
