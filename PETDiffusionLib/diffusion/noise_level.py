@@ -116,12 +116,19 @@ def _correlation(noise: torch.Tensor, occupied: torch.Tensor, places: torch.Tens
     last = torch.tensor(noise.shape, device=noise.device) - 1
     inside = (moved <= last).all(-1)
     there = moved.minimum(last).unbind(-1)
-    first = noise[places.unbind(1)].where(inside & occupied[there], torch.nan)
-    size = first.abs().nanmedian(1).values.clamp_min(1e-6)
-    differences = (first - noise[there]).abs().nanmedian(1).values
+    paired, first = inside & occupied[there], noise[places.unbind(1)].expand(len(moved), -1)
+    size = _median(first.abs(), paired).clamp_min(1e-6)
+    differences = _median((first - noise[there]).abs(), paired)
     of_axis = (1 - 0.5 * (differences / size).square()).clamp(-1, 1).nan_to_num(0.0)
     axial, second, third = of_axis.reshape(3, len(LAGS))
     return torch.cat([axial, (second + third) / 2])
+
+
+def _median(values: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """The lower median of those of `values` [row, n] that are `counted`; infinite for a row of none."""
+    ordered = values.where(counted, torch.inf).sort(1).values
+    middle = ((counted.sum(1, keepdim=True) - 1) // 2).clamp_min(0)
+    return ordered.gather(1, middle)[:, 0]
 
 
 def smoothed(volume: torch.Tensor, sigma: float) -> torch.Tensor:

@@ -27,10 +27,7 @@ from PETDiffusionLib.volumes import Volume
 from PETDiffusionLib.volumes.model_grid import as_scanned, grid_pair, image_on_grid
 
 WINDOW, OVERLAP = (96, 256, 256), 24
-# How much of the low dose's own local mean is put back, and what is local (on the grid of half the resolution it comes
-# to 11 mm FWHM). The posterior mean lends thin organs their neighbours' uptake, and the price of a small share goes with
-# its square: a tenth takes 4 % of their bias away for 0.03 to 0.08 dB.
-LOCAL_MEAN_SHARE, LOCAL_MEAN_SIGMA_MM = 0.1, 4.25
+LOCAL_MEAN_SIGMA_MM = 4.25  # with the half resolution of `smoothed` it comes to 11 mm FWHM
 EMPTY_AIR = 0.01  # of the mean uptake: below it there is nothing to denoise
 
 
@@ -108,7 +105,8 @@ def restore(
 ) -> tuple[torch.Tensor, torch.Tensor, NoiseScale]:
     """The mean and standard deviation over `draws` of x_0 given y [1, 1, z, y, x], both [z, y, x] on y's grid.
 
-    Var(x_0) = mean of the stated variances + variance of the means. A share of the low dose's local mean is put back.
+    Var(x_0) = mean of the stated variances + variance of the means. The card's share of the low dose's
+    local mean is put back; that this hardly moves the error is measured, not stated.
     """
     shape = y.shape[2:]
     y = padded_to_multiple(y)
@@ -128,7 +126,8 @@ def restore(
         total, square, variance = total + x0, square + x0.square(), variance + estimate[:, 1:]
     mean = total / draws
     sd = (variance / draws + (square / draws - mean.square()).clamp_min(0)).sqrt()
-    mean = (mean + LOCAL_MEAN_SHARE * smoothed(y - mean, LOCAL_MEAN_SIGMA_MM / voxel_size_mm)).clamp_min(0)
+    share = card.architecture.get("local_mean_share", 0.0)
+    mean = (mean + share * smoothed(y - mean, LOCAL_MEAN_SIGMA_MM / voxel_size_mm)).clamp_min(0)
     depth, height, width = shape
     return mean[0, 0, :depth, :height, :width], sd[0, 0, :depth, :height, :width], noise
 

@@ -59,7 +59,7 @@ BODY_LENGTH_MM = 1050.0
 class Folds:
     """A cortex: sulci are the sheets where a random field of `scale_mm` is near zero, down to `reach_mm` in the brain.
 
-    Grey matter is where the field is within `grey` of zero, fluid where it is within `fluid`.
+    Grey matter is where the field is within `grey` of zero, fluid where it is within `fluid` and 4 mm less deep.
     """
 
     scale_mm: float = 11.0
@@ -71,7 +71,10 @@ class Folds:
     def random(cls, rng: np.random.Generator) -> Folds:
         """From shallow and fine to sheets that leave thin blades of white matter between them."""
         return cls(
-            float(rng.uniform(9, 22)), float(rng.uniform(15, 60)), float(rng.uniform(0.35, 0.9)), rng.uniform(0, 0.15)
+            float(rng.uniform(9, 22)),
+            float(rng.uniform(15, 60)),
+            float(rng.uniform(0.35, 0.9)),
+            float(rng.uniform(0, 0.15)),
         )
 
 

@@ -1,4 +1,4 @@
-"""Mosaics: bodies cut into warped cells of a few tissues, with thin layers between them, as muscles lie in fat.
+"""Mosaics: bodies cut into warped cells of a few tissues, with layers of up to 6 mm between, as muscles lie in fat.
 
 Where the procedural bodies are smooth organs in a smooth trunk, these are many edges of every direction and contrast: a
 network that saw them takes an edge for an edge in anatomies that nobody drew for it.
@@ -71,7 +71,7 @@ def _paint_cells(phantom: Phantom, body: np.ndarray, cell: np.ndarray, count: in
 
 
 def _paint_layer(phantom: Phantom, places: np.ndarray, rng: np.random.Generator) -> None:
-    """The thin layer between the cells: fat, mostly, or what is hotter than both."""
+    """The layer between the cells: of little uptake, mostly, as fat is, or of 0.6 to 6 SUV."""
     where = np.zeros(phantom.activity.shape, bool)
     where[tuple(places.T)] = True
     suv = rng.uniform(0.1, 0.6) if rng.random() < 0.7 else rng.uniform(0.6, 6)

@@ -18,6 +18,7 @@ from PETDiffusionLib.simulation.shapes import random_shapes
 from PETDiffusionLib.training.case_files import ensure_files, in_plane_box, save_arrays
 
 DOSES_PER_CASE = 6
+MIXTURE = 2  # in the files' names: another number for another mixture, so that older files are not taken for it
 AIR = 0.05  # of the mean of a reconstruction
 # Seeds of the three uses never meet: cases for tuning and testing count from elsewhere (see Testing/benchmarks).
 TRAINING_SEED, VALIDATION_SEED = 10_000, 900_000
@@ -33,7 +34,10 @@ class Case:
 
 
 def make_case(seed: int, length_mm: float = 130.0, device: str | torch.device = "cpu") -> Case:
-    """Simulate the case of `seed`, its projections on `device`: the same seed gives the same case on any machine."""
+    """Simulate the case of `seed`, its projections on `device`.
+
+    The same seed gives the same phantom on any machine, and the same noise but for a few counts that rounding moves.
+    """
     rng = np.random.default_rng([seed, 3])
     phantom = _random_phantom(seed, length_mm, rng)
     doses = [_random_dose(rng) for _ in range(DOSES_PER_CASE)]
@@ -86,7 +90,7 @@ def ensure_cases(folder: Path, seeds: range, workers: int = 1, device: str | tor
 
     Returns all their paths in order.
     """
-    paths = [folder / f"case_{seed:06d}.npz" for seed in seeds]
+    paths = [folder / f"case_{MIXTURE}_{seed:06d}.npz" for seed in seeds]
     return ensure_files(paths, seeds, partial(_make_and_save, device=device), workers)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from scipy.ndimage import gaussian_filter1d
 from PETDiffusionLib.diffusion.noise_level import WholeVolume, noise_scale
 from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 from PETDiffusionLib.training.cases import Case, load_case
+from PETDiffusionLib.training.loop import ahead
 from PETDiffusionLib.volumes.resampling import centre_positions, inverse_collocation, isotropic_grid
 
 FILTERED_SHARE = 0.3
 POST_FILTER_MM = (2.0, 8.0)
 LARGEST_NOISE_FACTOR = 2.0
-LOADING_THREADS = 4
 LARGEST_ZOOM = 0.08  # more would belie the noise's correlation, which is measured without
 
 
@@ -70,13 +69,18 @@ class Protocol:
 class _Held:
     """A case on the device: for each dose its low-dose volume and reference under its protocol, and its noise.
 
-    `splines` [dose, 2, z, y, x] are coefficients of cubic B-splines in half precision.
+    Both are coefficients of cubic B-splines [z, y, x] in half precision; doses left as simulated share a reference.
     """
 
-    splines: torch.Tensor
+    pairs: list[tuple[torch.Tensor, torch.Tensor]]
     body: np.ndarray  # [voxels, 3], where crops may be centred
     voxel_size_mm: tuple[float, ...]
     whole: WholeVolume  # [dose]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[z, y, x]."""
+        return tuple(self.pairs[0][1].shape)
 
 
 @dataclass(frozen=True)
@@ -99,10 +103,9 @@ class CropSource:
         self, paths: list[Path], crop: tuple[int, ...], voxel_size_mm: float, device: str | torch.device = "cpu"
     ) -> None:
         self.crop, self.voxel_size_mm, self.device = crop, voxel_size_mm, torch.device(device)
-        with ThreadPoolExecutor(LOADING_THREADS) as pool:
-            loaded = pool.map(load_case, paths)
-            self.cases = [self._hold(case, np.random.default_rng([5, number])) for number, case in enumerate(loaded)]
-        self.doses = [(case, dose) for case in self.cases for dose in range(len(case.splines))]
+        loaded = ahead(lambda number: load_case(paths[number]), range(len(paths)))
+        self.cases = [self._hold(case, np.random.default_rng([5, number])) for number, case in enumerate(loaded)]
+        self.doses = [(case, dose) for case in self.cases for dose in range(len(case.pairs))]
         self.levels = torch.cat([case.whole.level for case in self.cases]).double().cpu().numpy()
         self.chances = np.sqrt(self.levels) / np.sqrt(self.levels).sum()
 
@@ -110,34 +113,42 @@ class CropSource:
         """`size` crops."""
         drawn = [self.doses[number] for number in rng.choice(len(self.doses), size, p=self.chances)]
         places = [self._place(case, rng) for case, _ in drawn]
-        splines = [case.splines[dose] for case, dose in drawn]
-        return Crops(_read(splines, places), _joined([_chosen(case.whole, dose) for case, dose in drawn]))
+        pairs = [case.pairs[dose] for case, dose in drawn]
+        return Crops(_read(pairs, places), _joined([_chosen(case.whole, dose) for case, dose in drawn]))
 
     def _hold(self, case: Case, rng: np.random.Generator) -> _Held:
         protocols = [Protocol.random(rng) for _ in case.low_dose]
         reference, *low_doses = (torch.from_numpy(v).to(self.device) for v in (case.reference, *case.low_dose))
-        splines = []
+        as_simulated = self._spline(reference, Protocol(), case.voxel_size_mm)
+        pairs = []
         for low_dose, protocol in zip(low_doses, protocols, strict=True):
-            pair = torch.stack([protocol.noisier(low_dose, reference), reference])
-            z, y, x = (
-                protocol.filtered(inverse_collocation(count), size).to(self.device)
-                for count, size in zip(reference.shape, case.voxel_size_mm, strict=True)
+            low = self._spline(protocol.noisier(low_dose, reference), protocol, case.voxel_size_mm)
+            filtered = (
+                self._spline(reference, protocol, case.voxel_size_mm) if protocol.post_filter_mm else as_simulated
             )
-            splines.append(torch.einsum("Zz,czyx->cZyx", z, y @ (pair @ x.T)).half())
-        body = np.argwhere(case.reference > 0.3 * case.reference.mean())[::7].astype(np.uint8)
+            pairs.append((low, filtered))
+        body = np.argwhere(case.reference > 0.3 * case.reference.mean())[::7].astype(np.uint16)
         grid = isotropic_grid(tuple(case.reference.shape), case.voxel_size_mm, self.voxel_size_mm)
         counts = zip(grid.input_shape, grid.input_spacing_mm, grid.model_shape, grid.model_spacing_mm, strict=True)
         centres = _Place(tuple(centre_positions(*count) for count in counts))
-        whole = noise_scale(_read(splines, [centres] * len(splines))[:, :1], self.voxel_size_mm).whole
-        return _Held(torch.stack(splines), body, case.voxel_size_mm, whole)
+        whole = noise_scale(_read([(low,) for low, _ in pairs], [centres] * len(pairs)), self.voxel_size_mm).whole
+        return _Held(pairs, body, case.voxel_size_mm, whole)
+
+    def _spline(self, volume: torch.Tensor, protocol: Protocol, voxel_size_mm: tuple[float, ...]) -> torch.Tensor:
+        """The coefficients [z, y, x] of the spline of `volume` after the protocol's filter."""
+        z, y, x = (
+            protocol.filtered(inverse_collocation(count), size).to(self.device)
+            for count, size in zip(volume.shape, voxel_size_mm, strict=True)
+        )
+        return torch.einsum("Zz,zyx->Zyx", z, y @ (volume @ x.T)).half()
 
     def _place(self, case: _Held, rng: np.random.Generator) -> _Place:
         """A crop about a random voxel of the body, with a random zoom and turn."""
-        centre, shape = case.body[rng.integers(len(case.body))], case.splines.shape[2:]
+        centre = case.body[rng.integers(len(case.body))]
         zoom = np.exp(rng.uniform(-LARGEST_ZOOM, LARGEST_ZOOM))
         positions = [
             self._positions(count, size * zoom, points, middle, rng)[:: rng.choice((-1, 1))]
-            for count, size, points, middle in zip(shape, case.voxel_size_mm, self.crop, centre, strict=True)
+            for count, size, points, middle in zip(case.shape, case.voxel_size_mm, self.crop, centre, strict=True)
         ]
         return _Place(tuple(positions), bool(rng.random() < 0.5 and self.crop[1] == self.crop[2]))
 
@@ -149,34 +160,34 @@ class CropSource:
         return np.clip(start, min(0, last_start), max(0, last_start)) + np.arange(points) * step
 
 
-def _read(splines: list[torch.Tensor], places: list[_Place]) -> torch.Tensor:
-    """Read `splines`, each [2, z, y, x], at as many places: [place, 2, z, y, x], never negative."""
-    device = splines[0].device
+def _read(splines: Sequence[tuple[torch.Tensor, ...]], places: list[_Place]) -> torch.Tensor:
+    """Read `splines`, each some volumes [z, y, x], at as many places: [place, volume, z, y, x], never negative."""
+    device, shapes = splines[0][0].device, [volumes[0].shape for volumes in splines]
     axes = []
     for axis in range(3):
         positions = torch.from_numpy(np.stack([place.positions[axis] for place in places])).float().to(device)
-        counts = torch.tensor([spline.shape[1 + axis] for spline in splines], device=device)
-        axes.append(_spline_weights(positions, counts, max(spline.shape[1 + axis] for spline in splines)))
+        axes.append(_spline_weights(positions, torch.tensor([shape[axis] for shape in shapes], device=device)))
     crops = []
-    for spline, place, z, y, x in zip(splines, places, *axes, strict=True):
-        _, depth, height, width = spline.shape
-        rows = y[:, :height] @ (spline.float() @ x[:, :width].T)
+    for volumes, shape, place, z, y, x in zip(splines, shapes, places, *axes, strict=True):
+        depth, height, width = shape
+        rows = y[:, :height] @ (torch.stack(volumes).float() @ x[:, :width].T)
         crop = torch.einsum("Zz,czyx->cZyx", z[:, :depth], rows)
         crops.append(crop.transpose(2, 3) if place.swapped else crop)
     return torch.stack(crops).clamp_(min=0)
 
 
-def _spline_weights(positions: torch.Tensor, counts: torch.Tensor, most: int) -> torch.Tensor:
-    """Of each of `counts` cubic B-splines, mirrored at its ends, at `positions` [row, point]: [row, point, most].
+def _spline_weights(positions: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Weights of `counts` [row] cubic B-splines, mirrored at the ends, at `positions` [row, point]: [row, point, most].
 
-    Positions beyond the ends are held at them.
+    They evaluate the coefficients that `inverse_collocation` gives. Positions beyond the ends are held at them.
     """
     last = (counts - 1)[:, None, None].float()
     at = positions[..., None].clamp_min(0).minimum(last)
-    index = torch.arange(most, device=positions.device, dtype=torch.float32)
+    index = torch.arange(int(counts.max()), device=positions.device, dtype=torch.float32)
     weights = _cubic(at - index) + _cubic(at + index) * (index > 0)
     weights += _cubic(at - (2 * last - index)) * (index < last)
-    return weights * (index <= last)
+    weights *= index <= last
+    return weights / weights.sum(-1, keepdim=True)  # one already, but for an axis of one sample
 
 
 def _cubic(distance: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,6 @@ import datetime
 from typing import Any
 
 from PETDiffusionLib.models import find_model
-from PETDiffusionLib.training.cases import DOSES_PER_CASE
 from PETDiffusionLib.training.crops import CropSource
 from PETDiffusionLib.training.processes import process_count
 
@@ -18,6 +17,7 @@ def denoiser_card(
     source: CropSource,
     network: dict[str, Any],
     kappa: float,
+    local_mean_share: float,
     voxel_size_mm: float,
 ) -> dict[str, Any]:
     """The card's own fields for a denoiser trained for `steps` on `source`."""
@@ -26,7 +26,12 @@ def denoiser_card(
         "version": arguments.version,
         "task": "denoise",
         "title": "PETDiffusion denoiser (residual diffusion, simulated multi-tracer PET)",
-        "architecture": {"name": "residual_unet3d", "arguments": network, "kappa": kappa},
+        "architecture": {
+            "name": "residual_unet3d",
+            "arguments": network,
+            "kappa": kappa,
+            "local_mean_share": local_mean_share,
+        },
         "input": {"unit": "suvbw", "scale": 1.0, "voxel_size_mm": [voxel_size_mm] * 3},
         "training": _training_facts(arguments, steps, source),
         "figures": {},
@@ -47,8 +52,8 @@ def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSourc
         "tracers": ["FDG-like", "DOTATATE-like", "amyloid-negative-like", "random uptake"],
         "dose_range": [0.008, 1.2],
         "data": f"{arguments.cases} simulated phantoms (procedural trunks and heads, mosaics, random shapes), "
-        f"{DOSES_PER_CASE} doses each, on random scanners, three in ten post-filtered by another 2 to 8 mm with up to "
-        "twice the noise; targets are the same reconstructions of noise-free data",
+        f"{len(source.doses) / len(source.cases):g} doses each, on random scanners, three in ten post-filtered by "
+        "another 2 to 8 mm with up to twice the noise; targets are the same reconstructions of noise-free data",
         "command": f"{command} --batch {arguments.batch} --rate {arguments.rate:g} --seed {arguments.seed}",
         "processes": process_count(),
         "seed": arguments.seed,

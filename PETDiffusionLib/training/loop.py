@@ -50,10 +50,11 @@ class Plan:
 class TrainingLoop(Generic[Batch]):
     """One network's training in `folder`, which holds `checkpoint.pt`, `curve.jsonl` and TensorBoard's `log`.
 
-    It resumes where one stopped. `make_batch(step)` gives a step's batch and runs ahead in threads;
-    `losses(network, batch, generator)` gives the terms of the loss by name, "loss" being the one that is minimised;
-    `validate(average)` gives figures for the curve. `average` is the exponential moving average of the weights: the
-    network to keep. The network runs in bfloat16 where the hardware has it, everything else in single precision.
+    It resumes where one stopped (on a GPU but for rounding). `make_batch(step)` gives a step's batch and runs ahead in
+    threads; `losses(network, batch, generator)` gives the terms of the loss by name, "loss" being the one that is
+    minimised; `validate(average)` gives figures for the curve. `average` is the exponential moving average of the
+    weights: the network to keep. The network runs in bfloat16 where the hardware has it, everything else in single
+    precision.
     `meaning` names what the answer means where shapes do not say it: a checkpoint of another network, or one of
     another meaning, is refused.
     """

@@ -275,7 +275,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             group = groups.get((drf, method))
             if not group:
                 continue
-            gain = np.mean([r["psnr"] - osem_psnr.get((r["body"], drf, r["realisation"]), np.nan) for r in group])
+            gain = np.nanmean([r["psnr"] - osem_psnr.get((r["body"], drf, r["realisation"]), np.nan) for r in group])
             mean = {k: np.mean([r[k] for r in group]) for k in ("psnr", "ssim", "nrmse", "seconds")}
             crc, noise = (np.nanmean([np.nan if r[k] is None else r[k] for r in group]) for k in ("crc", "noise"))
             lines.append(

@@ -11,6 +11,7 @@ import PETDiffusionLib.training.denoiser as training
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.models import ModelCard, find_model, load_weights
 from PETDiffusionLib.training.cases import (
+    MIXTURE,
     TRAINING_SEED,
     VALIDATION_SEED,
     Case,
@@ -39,7 +40,7 @@ def data(tmp_path, monkeypatch):
     folder = tmp_path / "cases"
     folder.mkdir()
     for seed in (TRAINING_SEED, VALIDATION_SEED):
-        save_case(synthetic_case(seed), folder / f"case_{seed:06d}.npz")
+        save_case(synthetic_case(seed), folder / f"case_{MIXTURE}_{seed:06d}.npz")
     monkeypatch.setattr(training, "VALIDATION_CASES", 1)
     monkeypatch.setattr(training, "CROP", (16, 16, 16))
     monkeypatch.setattr(training, "VALIDATION_CROPS", 3)
@@ -80,6 +81,7 @@ def test_the_end_is_a_model_with_a_card(data, tmp_path) -> None:
     training.train(arguments(data, tmp_path / "run", 2))
     card = ModelCard.load(next((tmp_path / "run" / "model").glob("*.json")))
     assert card.training["steps"] == 2
+    assert "2 doses each" in card.training["data"]
     assert "--seed 0" in card.training["command"]
     assert set(load_weights(card)) == set(training.ResidualUNet3D(**training.NETWORK).state_dict())
 
@@ -104,9 +106,10 @@ def test_crops_pair_the_same_place(data) -> None:
 
 
 def test_a_crop_reads_the_spline_that_volumes_are_resampled_by() -> None:
-    for count in (2, 3, 7, 40):
+    for count in (1, 2, 3, 7, 40):
         positions = np.linspace(-1, count + 1, 29)
-        weights = crops._spline_weights(torch.from_numpy(positions)[None].float(), torch.tensor([count]), count + 3)[0]
+        rows = torch.from_numpy(np.stack([positions, positions])).float()
+        weights = crops._spline_weights(rows, torch.tensor([count, count + 3]))[0]
         assert not weights[:, count:].any()
         assert weights[:, :count].numpy() @ inverse_collocation(count) == pytest.approx(
             spline_matrix(count, positions), abs=1e-6
@@ -119,7 +122,7 @@ def test_a_crop_that_is_turned_and_read_in_place_is_the_volume_itself(tmp_path, 
     save_case(case, tmp_path / "case.npz")
     held = crops.CropSource([tmp_path / "case.npz"], (8, 8, 8), 4.0).cases[0]
     backwards = crops._Place((np.arange(24.0)[::-1], np.arange(26.0), np.arange(28.0)), swapped=True)
-    low_dose, reference = crops._read([held.splines[1]], [backwards])[0].numpy()
+    low_dose, reference = crops._read([held.pairs[1]], [backwards])[0].numpy()
     for found, given in ((low_dose, case.low_dose[1]), (reference, case.reference)):
         assert found.transpose(0, 2, 1)[::-1] == pytest.approx(given, rel=5e-3, abs=5e-3)
 
@@ -185,5 +188,5 @@ def test_cases_made_by_two_processes_are_those_of_one(tmp_path) -> None:
     seeds = range(20_002, 20_003)  # one that is quick to make
     for folder, workers in (("one", 1), ("two", 2)):
         ensure_cases(tmp_path / folder, seeds, workers)
-    one, two = (load_case(tmp_path / folder / "case_020002.npz") for folder in ("one", "two"))
+    one, two = (load_case(tmp_path / folder / f"case_{MIXTURE}_020002.npz") for folder in ("one", "two"))
     assert two.low_dose[0] == pytest.approx(one.low_dose[0], rel=1e-2, abs=1e-3)
