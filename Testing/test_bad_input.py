@@ -149,8 +149,19 @@ def test_an_output_that_cannot_be_named_so(refused, small_pet: Path) -> None:
     folder = small_pet.parent
     (folder / "file").write_text("")
     (folder / "a-folder.nii.gz").mkdir()
-    for output in ("no/such/out.nii.gz", "file/out.nii.gz", "out.txt", "out", "a-folder.nii.gz"):
+    doubled = ("out.nii.gz.nii.gz", "out.nii.nii.gz", "out.hdr.nii.gz", "OUT.NII.GZ")  # ITK writes another file
+    for output in ("no/such/out.nii.gz", "file/out.nii.gz", "out.txt", "out", "a-folder.nii.gz", *doubled):
         refused(small_pet, output=folder / output)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a file system that takes no files")
+def test_a_place_that_takes_no_files_is_no_other_job(refused, small_pet: Path) -> None:
+    assert "another job" not in refused(small_pet, output=Path("/proc/out.nii.gz"))
+
+
+def test_an_argument_that_is_empty(petdiffusion) -> None:
+    done = petdiffusion("suv", "")
+    assert done.returncode == 2 and "an argument is empty" in done.stderr
 
 
 @posix_only

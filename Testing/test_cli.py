@@ -99,7 +99,10 @@ def test_convert_overwrites_only_when_asked_and_never_its_input(petdiffusion, sm
     output = small_pet.with_name("out.nrrd")
     output.write_bytes(b"precious")
     assert petdiffusion("convert", small_pet, output).returncode == 2 and output.read_bytes() == b"precious"
+    manifest = small_pet.with_name("out.nrrd.manifest.json")
+    manifest.write_text("{}")
     assert petdiffusion("convert", small_pet, output, "--overwrite").returncode == 0
+    assert not manifest.exists()  # it was of what stood there before
     assert (
         petdiffusion("convert", small_pet, small_pet, "--overwrite").returncode == 2
         and small_pet.read_bytes() == content

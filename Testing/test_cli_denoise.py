@@ -11,7 +11,9 @@ import pytest
 import SimpleITK as sitk
 
 from PETDiffusionLib.methods.catalogue import METHODS
-from PETDiffusionLib.simulation import PHANTOMS
+from PETDiffusionLib.simulation import PHANTOMS, simulate_study
+from PETDiffusionLib.simulation.scanners import SCANNERS
+from PETDiffusionLib.simulation.tracers import TRACERS
 from PETDiffusionLib.volumes import read_volume, write_volume
 
 
@@ -90,9 +92,33 @@ def test_the_presets_offered_are_those_of_the_methods(petdiffusion) -> None:
     assert "{" + ",".join(names) + "}" in said and "best" in names and "published" in names
 
 
-def test_simulate_help_names_every_phantom(petdiffusion) -> None:
+def test_simulate_help_names_every_phantom_scanner_and_tracer(petdiffusion) -> None:
     said = " ".join(petdiffusion("simulate", "--help").stdout.split())
-    assert all(name in said for name in PHANTOMS)
+    assert all(name in said for name in (*PHANTOMS, *SCANNERS, *TRACERS))
+
+
+@pytest.mark.parametrize("options", [("--names", "x.tsv"), ("--ct", "x.nii"), ("--tracer", "dotatate")])
+def test_simulate_refuses_what_a_phantom_does_not_take(petdiffusion, tmp_path: Path, options) -> None:
+    done = petdiffusion("simulate", tmp_path / "study", "--phantom", "nema-iq", *options)
+    assert done.returncode == 2 and options[0] in done.stderr
+    assert not (tmp_path / "study").exists()
+
+
+def test_activity_that_few_counts_lose_is_said() -> None:
+    with pytest.warns(UserWarning, match="OSEM keeps"):
+        study = simulate_study("nema-iq", 20_000, scanner="whole-body-4.7")
+    assert study.facts["activity_kept"] < 0.9 and study.facts["tracer"] is None
+
+
+@pytest.mark.parametrize(("dose_mbq", "warned"), [(350, False), (350e6, True)])
+def test_an_implausible_suv_is_warned_about(denoise, small_pet: Path, dose_mbq: float, warned: bool) -> None:
+    volume = read_volume(small_pet)
+    activity = small_pet.with_name("activity.nii.gz")
+    write_volume(volume.with_array(volume.array * np.float32(5000), "bqml"), activity)
+    done = denoise("out.nrrd", "--weight-kg", 70, "--dose-mbq", dose_mbq, "--minutes", 0, source=activity)
+    assert done.returncode == 0 and ("check the unit" in done.stderr) == warned
+    manifest = json.loads(small_pet.with_name("out.nrrd.manifest.json").read_text())
+    assert manifest["summary"]["suv"]["dose_mbq"] == dose_mbq
 
 
 def test_simulate_makes_a_whole_study_or_none(petdiffusion, tmp_path: Path) -> None:

@@ -39,7 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0, 2 (something the user can mend), 130 (stopped) or 1 (a fault of this program)."""
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    if "" in (sys.argv[1:] if argv is None else argv):
+        parser.error("an argument is empty: a variable that is not set, perhaps")
+    arguments = parser.parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal cannot show

@@ -17,6 +17,9 @@ from PETDiffusionLib.jobs.reporters import plain
 if TYPE_CHECKING:
     from PETDiffusionLib.simulation import Study
 
+# Said here, since help must not wait for what simulates; a test compares them.
+SCANNERS = "whole-body-4.7, whole-body-4.1 (the default), digital-2.7, head-2.1, long-3.3"
+TRACERS = "fdg (the default), dotatate, amyloid-negative, amyloid-positive"
 VOLUMES = ("low_dose", "reference", "phantom")
 FILES = {"study": "study.json", **{name: f"{name}.nii.gz" for name in (*VOLUMES, "labels")}}
 
@@ -48,9 +51,11 @@ def add_commands(commands: Any) -> None:
     kinds = simulate.add_mutually_exclusive_group()
     kinds.add_argument("--sinogram", metavar="SCANNER", help=f"a sinogram instead of volumes: {', '.join(SINOGRAMS)}")
     kinds.add_argument("--from", dest="measured", type=Path, metavar="SINOGRAM", help="the sinogram to thin by --drf")
-    simulate.add_argument("--seed", type=whole_number_from(0), default=0, metavar="N", help="same seed, same study")
-    simulate.add_argument("--scanner", default="whole-body-4.1", help="voxels, resolution, reconstruction")
-    simulate.add_argument("--tracer", default="fdg", help="which uptake the organs have")
+    simulate.add_argument(
+        "--seed", type=whole_number_from(0), default=0, metavar="N", help="same seed, same study (default: 0)"
+    )
+    simulate.add_argument("--scanner", default="whole-body-4.1", help=f"voxels, resolution, reconstruction: {SCANNERS}")
+    simulate.add_argument("--tracer", default="fdg", help=f"which uptake the organs have: {TRACERS}")
     simulate.add_argument("--names", metavar="TABLE", help="label numbers and names (.tsv, .csv) of a label volume")
     simulate.add_argument(
         "--uptake", metavar="TABLE", help="names of labels and the SUV that they shall have (.tsv, .csv)"

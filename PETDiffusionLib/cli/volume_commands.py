@@ -51,6 +51,7 @@ def _suv(arguments: argparse.Namespace) -> int:
 
 def _convert(arguments: argparse.Namespace) -> int:
     from PETDiffusionLib.jobs.input_files import with_data
+    from PETDiffusionLib.jobs.manifest import manifest_path
     from PETDiffusionLib.jobs.runner import check_output
     from PETDiffusionLib.volumes import read_volume, to_bqml, to_suv, write_volume
 
@@ -60,6 +61,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         _require_known_unit(volume, arguments)
         volume = {"suv": to_suv, "bqml": to_bqml}[arguments.unit](volume, **stated_suv(vars(arguments)))
     write_volume(volume, arguments.output)
+    manifest_path(arguments.output).unlink(missing_ok=True)  # it was of the volume that stood there
     for sentence in volume.warnings:
         print(f"Warning: {sentence}", file=sys.stderr)
     print(f"{arguments.output} ({volume.unit})")

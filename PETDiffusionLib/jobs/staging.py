@@ -83,6 +83,10 @@ class Staging:
         try:
             lock.acquire()
         except Timeout:
+            if not Path(lock.lock_file).exists():
+                raise PETDiffusionError(
+                    "cannot-write", f"No file can be made in {output.parent}. Choose another folder."
+                ) from None
             raise PETDiffusionError(
                 "output-in-use",
                 f"{output} is being written by another job. Wait until that one has ended, or give another output.",

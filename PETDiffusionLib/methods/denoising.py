@@ -15,6 +15,10 @@ from PETDiffusionLib.methods.catalogue.rules import stated_suv
 from PETDiffusionLib.volumes import Volume, read_volume, to_suv, write_volume
 from PETDiffusionLib.volumes.volume import check_geometry, check_values
 
+# What made Bq/ml an SUV, for the manifest; and the highest value that a PET in SUV may have.
+SUV_FACTS = ("suv_per_bqml", "weight_kg", "dose_mbq", "minutes", "half_life_s")
+PLAUSIBLE_SUVMAX = (0.1, 1000.0)
+
 Progress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
 
@@ -53,9 +57,21 @@ def denoise_job(
     volume = to_suv(given, **stated_suv(options))
     for sentence in volume.warnings:
         warn("input", sentence)
+    _warn_implausible(volume, warn)
     result = denoise(volume.image)
     progress("Writing", 1.0)
     for role, image in (("image", result.image), ("uncertainty", result.uncertainty)):
         if role in job.outputs:
             write_volume(Volume(image, "suvbw", volume.facts), job.outputs[role])
-    return result.facts | {"unit": "suvbw", "input_unit": given.unit}
+    suv = {name: volume.facts[name] for name in SUV_FACTS if volume.facts.get(name) is not None}
+    return result.facts | {"unit": "suvbw", "input_unit": given.unit, "suv": suv}
+
+
+def _warn_implausible(volume: Volume, warn: Warn) -> None:
+    """Say where the values can hardly be SUV: a wrong unit, weight or dose, since the result would look the same."""
+    hottest = float(volume.array.max())
+    if not PLAUSIBLE_SUVMAX[0] <= hottest <= PLAUSIBLE_SUVMAX[1]:
+        warn(
+            "implausible-suv",
+            f"The highest SUV is {hottest:.3g}: check the unit, the weight in kg and the dose in MBq.",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -34,6 +35,8 @@ PHANTOMS: dict[str, Callable[[int, str], Phantom]] = {
     "mosaic": lambda seed, tracer: random_mosaic(seed),
     "nema-iq": lambda seed, tracer: nema_iq(),
 }
+OWN_UPTAKE = ("shapes", "mosaic", "nema-iq")  # whatever the tracer
+LEAST_KEPT = 0.95  # of the activity, by OSEM
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,21 @@ def simulate_study(
     result = scan(made, chosen, [1 / drf], np.random.default_rng([seed, 5]))
     to_image = partial(_to_image, result)
     label_names = {int(key): name for key, name in made.label_names.items() if (result.labels == key).any()}
-    facts = {"phantom": phantom, "drf": drf, "seed": seed, "tracer": tracer, "unit": "suvbw", "scanner": asdict(chosen)}
+    kept = float(result.low_dose[0].sum() / result.reference.sum())
+    if kept < LEAST_KEPT:
+        warnings.warn(
+            f"So few counts are left at a dose reduction of {drf:g} that OSEM keeps {kept:.0%} of the activity.",
+            stacklevel=2,
+        )
+    facts = {
+        "phantom": phantom,
+        "drf": drf,
+        "seed": seed,
+        "tracer": None if phantom in OWN_UPTAKE else tracer,
+        "unit": "suvbw",
+        "scanner": asdict(chosen),
+        "activity_kept": round(kept, 4),
+    }
     return Study(
         to_image(result.low_dose[0]),
         to_image(result.reference),
@@ -93,8 +110,11 @@ def make_phantom(
     """The phantom of a name of PHANTOMS or of the path of a label volume, as `simulate_study` takes it."""
     _known("tracer", tracer, TRACERS)
     if phantom in PHANTOMS:
-        if uptake:
-            raise PETDiffusionError("bad-table", f'The phantom "{phantom}" has no labels for an uptake table.')
+        given = [f"--{name}" for name, value in (("names", names), ("ct", ct), ("uptake", uptake)) if value]
+        if phantom in OWN_UPTAKE and tracer != "fdg":
+            given.append("--tracer")
+        if given:
+            raise PETDiffusionError("bad-option", f'The phantom "{phantom}" takes no {", ".join(given)}. Leave it out.')
         return PHANTOMS[phantom](seed, tracer)
     if not Path(phantom).is_file():
         known = ", ".join(PHANTOMS)

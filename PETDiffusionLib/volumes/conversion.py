@@ -93,8 +93,18 @@ def _suv_per_bqml(volume: Volume, stated: _Stated) -> tuple[float, dict[str, obj
     factor = used.weight_kg * 1000 / (used.dose_mbq * 1e6 * decay)
     facts = {**volume.facts, "suv_per_bqml": factor, "suv_variant": "SUVbw", **used.__dict__}
     facts["stated"] = {key: value for key, value in stated.__dict__.items() if value is not None}
-    facts["warnings"] = volume.warnings + warnings
+    facts["warnings"] = volume.warnings + _replaced(volume, stated) + warnings
     return factor, facts
+
+
+def _replaced(volume: Volume, stated: _Stated) -> list[str]:
+    """A sentence for each fact of the file that was stated otherwise."""
+    sentences = []
+    for key, value in stated.__dict__.items():
+        known = _known(volume, key)
+        if value is not None and known is not None and not math.isclose(value, known, rel_tol=0.01):
+            sentences.append(f"The file says {key} {known:g}; {value:g} was stated, and taken.")
+    return sentences
 
 
 def _complete(volume: Volume, stated: _Stated) -> tuple[_Stated, list[str]]:
@@ -112,7 +122,9 @@ def _complete(volume: Volume, stated: _Stated) -> tuple[_Stated, list[str]]:
     if known["half_life_s"] is None and known["minutes"]:
         if volume.facts.get("modality") == "PT":
             raise PETDiffusionError(
-                "no-suv", "The series has no half-life, RadionuclideHalfLife (0018,1075). Export it with that tag."
+                "no-suv",
+                "The series has no half-life, RadionuclideHalfLife (0018,1075). Export it with that "
+                "tag, or state it: --half-life-minutes.",
             )
         known["half_life_s"] = FLUORINE_18_HALF_LIFE_S
         warnings.append(

@@ -13,10 +13,11 @@ import SimpleITK as sitk
 
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes.nifti import check_nifti
-from PETDiffusionLib.volumes.reading import NOTES_KEY, UNIT_KEY, format_of
+from PETDiffusionLib.volumes.reading import FORMATS, NOTES_KEY, UNIT_KEY, format_of
 from PETDiffusionLib.volumes.volume import Volume, check_finite
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+ENDINGS = (*FORMATS, ".gz", ".img", ".hdr")  # of which a name has one: ITK would write another file
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
@@ -46,6 +47,13 @@ def check_writable_name(path: str | os.PathLike[str], endings: tuple[str, ...] =
         raise PETDiffusionError(
             "bad-format", f"'{path.name}' does not say its format. Give it one of the endings {', '.join(endings)}."
         )
+    ending = max((end for end in endings if path.name.lower().endswith(end)), key=len)
+    stem, written = path.name[: -len(ending)], path.name[-len(ending) :]
+    if stem.lower().endswith(ENDINGS) or (ending.startswith(".nii") and written != ending):
+        raise PETDiffusionError(
+            "bad-format",
+            f"'{path.name}' cannot be the name of a volume. Give it the ending {ending}, in small letters.",
+        )
     if not path.parent.is_dir():
         raise PETDiffusionError("cannot-write", f"There is no folder '{path.parent}' to write into. Make it first.")
     if path.is_dir():
@@ -73,7 +81,7 @@ def _write_completely(volume: Volume, target: Path) -> None:
 
 
 def _cannot_write(path: Path, volume: Volume, error: Exception) -> PETDiffusionError:
-    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
+    if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOENT):
         return PETDiffusionError(
             "cannot-write", f"'{path.parent}' cannot be written to ({error.strerror}). Choose another folder."
         )

@@ -177,6 +177,10 @@ def scores(study: Scanned, image: np.ndarray, uncertainty: np.ndarray | None) ->
         elif "lesion" not in name and volume >= LEAST_ORGAN_ML and reference >= LEAST_ORGAN_SUV:
             figures["organs"][name] = metrics.bias_percent(reference, metrics.suv_mean(image, region))
     if uncertainty is not None:
+        hot = np.isin(
+            study.labels, [label for label, name in study.label_names.items() if name.startswith("hot lesion")]
+        )
+        figures["lesion_coverage"] = metrics.coverage(study.reference, image, uncertainty, hot)
         figures["coverage"] = metrics.coverage(study.reference, image, uncertainty, body)
         figures["error_correlation"] = metrics.error_correlation(study.reference, image, uncertainty, body)
     return figures
@@ -208,7 +212,7 @@ def _mean_figures(group: list[dict[str, Any]]) -> dict[str, float]:
     figures["organs_within_3"] = float((np.abs(by_organ) <= 3).mean())
     figures["lesion_recovery"] = float(np.mean([value for row in group for value in row["lesions"].values()]))
     figures["volumes"] = len(group)
-    for name in ("coverage", "error_correlation"):
+    for name in ("coverage", "error_correlation", "lesion_coverage"):
         if name in group[0]:
             figures[name] = float(np.mean([row[name] for row in group]))
     return {name: round(value, 4) for name, value in figures.items()}
@@ -221,11 +225,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines[0] += "body, against the noise-free reconstruction"
     lines.append(
         "DRF  method       n    PSNR    SSIM   NRMSE  organ |bias| %  signed %  within 3 %  lesion SUVmax  coverage"
-        "  corr.  s"
+        "  corr.  in lesions  s"
     )
     for drf, methods in summary(rows).items():
         for method, f in methods.items():
-            said = f"{f['coverage']:9.3f} {f['error_correlation']:6.2f}" if "coverage" in f else " " * 16
+            said = " " * 28
+            if "coverage" in f:
+                said = f"{f['coverage']:9.3f} {f['error_correlation']:6.2f} {f['lesion_coverage']:11.3f}"
             lines.append(
                 f"{drf:>3}  {method:<10} {f['volumes']:3.0f}  {f['psnr']:6.2f}  {f['ssim']:.4f}  {f['nrmse']:.4f}"
                 f"  {f['organ_bias']:13.2f}  {f['signed_organ_bias']:8.2f}  {f['organs_within_3']:10.2f}"

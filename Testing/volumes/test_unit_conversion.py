@@ -121,6 +121,15 @@ def test_a_stated_weight_completes_a_series_that_lacks_it(make_series: Callable[
     assert suv.facts["stated"] == {"weight_kg": 70} and suv.facts["minutes"] == 60
 
 
+def test_what_is_stated_against_the_file_is_said(make_series: Callable[..., Path]) -> None:
+    volume = read_volume(make_series())
+    known = volume.facts["weight_kg"]
+    assert not to_suv(volume, weight_kg=known).warnings
+    assert to_suv(volume, weight_kg=2 * known).warnings == [
+        f"The file says weight_kg {known:g}; {2 * known:g} was stated, and taken."
+    ]
+
+
 def test_a_series_without_half_life_is_not_taken_for_fluorine(make_series: Callable[..., Path]) -> None:
     volume = read_volume(make_series(lambda dataset, _: delattr(tracer_of(dataset), "RadionuclideHalfLife")))
     with pytest.raises(PETDiffusionError, match="RadionuclideHalfLife"):

@@ -93,7 +93,13 @@ def bad_job(what: str) -> PETDiffusionError:
 MODEL = Rule("text", "Model", "a model's id or the path of its card (petdiffusion models list)")
 PRIOR = replace(MODEL, title="Prior", alias="prior")
 OVERWRITE = Rule("flag", "Overwrite", "replace outputs that exist", default=False)
-SAMPLES = Rule("whole", "Samples", "average so many draws (default: the preset's)", lowest=1, highest=1000)
+SAMPLES = Rule(
+    "whole",
+    "Samples",
+    "average so many draws, or mirrors where there is one step (default: the preset's)",
+    lowest=1,
+    highest=1000,
+)
 
 # What turns the values of a volume into SUV where its file does not say it; for every method that takes a volume.
 STATED_SUV = {
