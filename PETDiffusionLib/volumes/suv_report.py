@@ -50,7 +50,8 @@ def refusal_sentence(facts: SuvFacts) -> str:
     """Why there is no SUVbw, and what to do."""
     if facts.refusal:
         return facts.refusal
-    return f"SUVbw needs {' and '.join(facts.missing)}, missing in this series. State it by hand, or export it again."
+    missing = " and ".join(facts.missing)
+    return f"SUVbw needs {missing}, missing in this series. State it to denoise or convert, or export it again."
 
 
 def describe_suv(facts: SuvFacts) -> str:

@@ -297,3 +297,12 @@ def test_facts_of_one_file_and_of_headers_are_those_of_the_folder(make_series: M
     files = sorted(folder.iterdir())
     assert suv_facts(files[0]) == suv_facts(folder)
     assert suv_facts([pydicom.dcmread(file) for file in files]) == suv_facts(folder)
+
+
+def test_suv_prints_what_it_knows_where_there_is_no_suv(petdiffusion, make_series) -> None:
+    folder = make_series(lambda dataset, _: delattr(dataset, "PatientWeight"))
+    told = petdiffusion("suv", folder, "--json")
+    facts = json.loads(told.stdout)
+    assert told.returncode == 2 and "PatientWeight" in told.stderr
+    assert facts["suv_factor"] is None and "PatientWeight" in facts["missing"][0] and facts["dose_mbq"] > 0
+    assert "missing" in petdiffusion("suv", folder).stdout
