@@ -44,13 +44,11 @@ def add_commands(commands: Any) -> None:
 def _suv(arguments: argparse.Namespace) -> int:
     from PETDiffusionLib.volumes import describe_suv
     from PETDiffusionLib.volumes.headers import pet_series
-    from PETDiffusionLib.volumes.suv import gather_suv_facts
-    from PETDiffusionLib.volumes.suv_report import refusal_sentence
+    from PETDiffusionLib.volumes.suv import gather_suv_facts, require_suv
 
     facts = gather_suv_facts(pet_series(arguments.folder))
     print(json.dumps(facts.to_dict(), indent=2) if arguments.json else describe_suv(facts))
-    if facts.suv_factor is None:
-        raise PETDiffusionError("no-suv", refusal_sentence(facts))
+    require_suv(facts)
     return 0
 
 

@@ -15,9 +15,8 @@ from PETDiffusionLib.methods.catalogue.rules import stated_suv
 from PETDiffusionLib.volumes import Volume, read_volume, to_suv, write_volume
 from PETDiffusionLib.volumes.volume import check_geometry, check_values
 
-# What made Bq/ml an SUV, for the manifest; and the highest value that a PET in SUV may have.
-SUV_FACTS = ("suv_per_bqml", "weight_kg", "dose_mbq", "minutes", "half_life_s")
-PLAUSIBLE_SUVMAX = (0.1, 1000.0)
+SUV_FACTS = ("suv_per_bqml", "weight_kg", "dose_mbq", "minutes", "half_life_s")  # of the manifest
+PLAUSIBLE_SUVMAX = (0.1, 1000.0)  # of a PET volume
 
 Progress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
@@ -69,7 +68,7 @@ def denoise_job(
 
 def _warn_implausible(volume: Volume, warn: Warn) -> None:
     """Say where the values can hardly be SUV: a wrong unit, weight or dose, since the result would look the same."""
-    hottest = float(volume.array.max())
+    hottest = float(sitk.GetArrayViewFromImage(volume.image).max())
     if not PLAUSIBLE_SUVMAX[0] <= hottest <= PLAUSIBLE_SUVMAX[1]:
         warn(
             "implausible-suv",

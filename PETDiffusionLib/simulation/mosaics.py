@@ -23,7 +23,8 @@ def random_mosaic(seed: int, length_mm: float = 160.0, voxel_mm: float = 2.5) ->
     along a random axis up to fourfold.
     """
     rng = np.random.default_rng([seed, 8])
-    phantom, body, radius = elliptic_object(rng, length_mm, voxel_mm)
+    phantom, radius = elliptic_object(rng, length_mm, voxel_mm)
+    body = radius < 1
     places = np.argwhere(body)
     bends = [_bend(phantom, rng)[body] for _ in range(3)]
     coordinates = places * voxel_mm + np.stack(bends, axis=1)

@@ -18,7 +18,8 @@ from PETDiffusionLib.simulation.phantom import (
 def random_shapes(seed: int, length_mm: float = 160.0, voxel_mm: float = 2.5) -> Phantom:
     """An elliptic object of random size, filled with random structures of random uptake and attenuation."""
     rng = np.random.default_rng([seed, 2])
-    phantom, body, _ = elliptic_object(rng, length_mm, voxel_mm)
+    phantom, radius = elliptic_object(rng, length_mm, voxel_mm)
+    body = radius < 1
     phantom.paint(body, "background", _random_uptake(rng), WATER_MU_PER_MM)
     for _ in range(int(rng.integers(2, 6))):
         _paint_level_set(phantom, body, rng)
@@ -30,10 +31,8 @@ def random_shapes(seed: int, length_mm: float = 160.0, voxel_mm: float = 2.5) ->
     return phantom
 
 
-def elliptic_object(
-    rng: np.random.Generator, length_mm: float, voxel_mm: float
-) -> tuple[Phantom, np.ndarray, np.ndarray]:
-    """An empty phantom, the mask [z, y, x] of an elliptic body of random size in it, and the scaled radius there."""
+def elliptic_object(rng: np.random.Generator, length_mm: float, voxel_mm: float) -> tuple[Phantom, np.ndarray]:
+    """An empty phantom, and the scaled radius [z, y, x] of an elliptic body of random size: below one inside it."""
     half_width, half_depth = rng.uniform(70, 200), rng.uniform(70, 140)
     extent = 2 * np.array([length_mm / 2, half_depth + 20, half_width + 20])
     phantom = empty_phantom(tuple(int(n) for n in np.round(extent / voxel_mm)), (voxel_mm,) * 3)
@@ -42,7 +41,7 @@ def elliptic_object(
     ripple = smooth_field(phantom.activity.shape, phantom.voxel_size_mm, 50.0, rng)
     scaled = np.full(phantom.activity.shape, np.inf)
     scaled[box] = radius + 0.06 * ripple[box]
-    return phantom, scaled < 1, scaled
+    return phantom, scaled
 
 
 def _random_uptake(rng: np.random.Generator) -> float:

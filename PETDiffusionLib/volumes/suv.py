@@ -92,7 +92,11 @@ def suv_facts(source: str | os.PathLike[str] | Sequence[Dataset]) -> SuvFacts:
     Raises PETDiffusionError "no-suv" with what is missing named, and all that `pet_series` raises.
     """
     headers = pet_series(source) if isinstance(source, (str, os.PathLike)) else source
-    facts = gather_suv_facts(headers)
+    return require_suv(gather_suv_facts(headers))
+
+
+def require_suv(facts: SuvFacts) -> SuvFacts:
+    """The facts, if SUVbw can be had from them. Raises PETDiffusionError "no-suv" with what is missing named."""
     if facts.suv_factor is None:
         raise PETDiffusionError("no-suv", refusal_sentence(facts))
     return facts

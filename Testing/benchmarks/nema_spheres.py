@@ -34,7 +34,8 @@ def main() -> None:
     phantom, count = nema_iq(), arguments.realisations
     doses = [1 / drf for drf in DRFS for _ in range(count)]
     study = scan(phantom, SCANNERS[arguments.scanner], doses, np.random.default_rng(SEED))
-    size = (study.voxel_size_mm[2], study.voxel_size_mm[1], study.voxel_size_mm[0])
+    z, y, x = study.voxel_size_mm
+    size = (x, y, z)
     number = {name: label for label, name in phantom.label_names.items()}
     background = binary_erosion(study.labels == number["background"], iterations=4)
     for place, (drf, fwhm) in enumerate(DRFS.items()):
