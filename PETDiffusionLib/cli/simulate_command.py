@@ -39,7 +39,8 @@ def add_commands(commands: Any) -> None:
         "--phantom",
         default="body",
         metavar="NAME|LABELS",
-        help="body, head, chest, abdomen, pelvis, shapes, mosaic, nema-iq, or a label volume's file (default: body)",
+        help="body, head, chest, abdomen, pelvis, shapes, mosaic, spots, nema-iq, or a label volume's file "
+        "(default: body)",
     )
     simulate.add_argument(
         "--drf",

@@ -57,15 +57,21 @@ def texture(phantom: Phantom, strength: float, rng: np.random.Generator) -> np.n
     return np.exp(strength * np.clip(total, -3, 3))
 
 
-def add_lesions(phantom: Phantom, count: int, rng: np.random.Generator, inside: np.ndarray) -> None:
-    """Paint `count` irregular lesions of 5 to 40 mm, hot (1.5 to 12 times what is there) or cold, within `inside`."""
+def add_lesions(
+    phantom: Phantom,
+    count: int,
+    rng: np.random.Generator,
+    inside: np.ndarray,
+    diameters_mm: tuple[float, float] = (5.0, 40.0),
+) -> None:
+    """Paint `count` irregular lesions, hot (1.5 to 12 times what is there) or cold, within `inside`."""
     spots = np.argwhere(inside)
     if len(spots) == 0:
         return
     spacing = np.asarray(phantom.voxel_size_mm)
     for number in range(1, count + 1):
         centre = spots[rng.integers(len(spots))] * spacing
-        diameter = float(np.exp(rng.uniform(np.log(5), np.log(40))))
+        diameter = float(np.exp(rng.uniform(*np.log(diameters_mm))))
         radii = diameter / 2 * rng.uniform(0.75, 1.25, 3)
         box, distance = ellipsoid_distance(phantom, centre, radii, margin=1.4)
         ripple = smooth_field(distance.shape, phantom.voxel_size_mm, max(diameter / 2, 4.0), rng)

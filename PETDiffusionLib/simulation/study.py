@@ -21,6 +21,7 @@ from PETDiffusionLib.simulation.nema import nema_iq
 from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.scanners import SCANNERS
 from PETDiffusionLib.simulation.shapes import random_shapes
+from PETDiffusionLib.simulation.spots import random_spots
 from PETDiffusionLib.simulation.tracers import TRACERS
 from PETDiffusionLib.volumes.volume import check_geometry
 
@@ -33,9 +34,10 @@ PHANTOMS: dict[str, Callable[[int, str], Phantom]] = {
     "pelvis": lambda seed, tracer: procedural_body(seed, tracer, 800, 200),
     "shapes": lambda seed, tracer: random_shapes(seed),
     "mosaic": lambda seed, tracer: random_mosaic(seed),
+    "spots": lambda seed, tracer: random_spots(seed),
     "nema-iq": lambda seed, tracer: nema_iq(),
 }
-OWN_UPTAKE = ("shapes", "mosaic", "nema-iq")  # whatever the tracer
+OWN_UPTAKE = ("shapes", "mosaic", "spots", "nema-iq")  # whatever the tracer
 LEAST_KEPT = 0.95  # of the activity, by OSEM
 
 

@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from PETDiffusionLib.projection.attenuation import LUNG_MU_PER_MM
 from PETDiffusionLib.simulation.acquisition import scan
 from PETDiffusionLib.simulation.bodies import BODY_LENGTH_MM, Folds, procedural_body
 from PETDiffusionLib.simulation.mosaics import random_mosaic
-from PETDiffusionLib.simulation.phantom import Phantom
+from PETDiffusionLib.simulation.phantom import Phantom, add_lesions
 from PETDiffusionLib.simulation.scanners import random_scanner
 from PETDiffusionLib.simulation.shapes import random_shapes
+from PETDiffusionLib.simulation.spots import random_spots
 from PETDiffusionLib.training.case_files import ensure_files, in_plane_box, save_arrays
 
 DOSES_PER_CASE = 6
-MIXTURE = 2  # in the files' names: another number for another mixture, so that older files are not taken for it
+MIXTURE = 3  # in the files' names: another number for another mixture, so that older files are not taken for it
+SHOWER_DIAMETERS_MM = (4.0, 20.0)
 AIR = 0.05  # of the mean of a reconstruction
 # Seeds of the three uses never meet: cases for tuning and testing count from elsewhere (see Testing/benchmarks).
 TRAINING_SEED, VALIDATION_SEED = 10_000, 900_000
@@ -53,19 +56,27 @@ def _random_dose(rng: np.random.Generator) -> float:
 
 
 def _random_phantom(seed: int, length_mm: float, rng: np.random.Generator) -> Phantom:
-    """A piece of a trunk (9 in 20), a head (5), a mosaic (5) or random shapes (1), in a random tracer.
+    """A piece of a trunk (7 in 20), a head (4), a mosaic (4), spots (4) or random shapes (1), in a random tracer.
 
-    The denoiser will meet anatomies that nobody drew for it: mosaics and heads of every folding stand for them.
+    The denoiser will meet anatomies that nobody drew for it: mosaics and heads of every folding stand for them. One in
+    three of the first three has a shower of small lesions besides its own, spots have many more: a lesion so small
+    that one in ten thousand voxels belongs to it must not be taken for noise because it is rare.
     """
     kind, tracer = rng.random(), str(rng.choice(["fdg", "dotatate", "amyloid-negative", "any"], p=[0.5, 0.1, 0.1, 0.3]))
     if kind < 0.05:
         return random_shapes(seed, length_mm)
-    if kind < 0.3:
-        return random_mosaic(seed, length_mm)
-    head = kind < 0.55
-    top_mm = 0.0 if head else float(rng.uniform(150, BODY_LENGTH_MM - length_mm))
-    folds = Folds.random(rng) if rng.random() < 0.75 else Folds()
-    return procedural_body(seed, tracer, top_mm, length_mm, lesions=int(rng.integers(0, 16)), folds=folds)
+    if kind < 0.25:
+        return random_spots(seed, length_mm)
+    if kind < 0.45:
+        phantom = random_mosaic(seed, length_mm)
+    else:
+        head = kind < 0.65
+        top_mm = 0.0 if head else float(rng.uniform(150, BODY_LENGTH_MM - length_mm))
+        folds = Folds.random(rng) if rng.random() < 0.75 else Folds()
+        phantom = procedural_body(seed, tracer, top_mm, length_mm, lesions=int(rng.integers(0, 16)), folds=folds)
+    if rng.random() < 1 / 3:
+        add_lesions(phantom, int(rng.integers(10, 60)), rng, phantom.mu > LUNG_MU_PER_MM / 2, SHOWER_DIAMETERS_MM)
+    return phantom
 
 
 def save_case(case: Case, path: Path) -> None:

@@ -40,20 +40,24 @@ def denoiser_card(
 
 
 def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSource) -> dict[str, Any]:
-    """Data, command, seed, steps, and the voxel sizes and noise levels that were seen."""
+    """Data, command, seed, steps, what voxel sizes and noise levels were seen; the trainings before, the last first."""
     sizes = [size for case in source.cases for size in case.voxel_size_mm]
     command = f"petdiffusion train denoiser OUT --cases {arguments.cases} --steps {arguments.steps}"
-    start = {}
+    before = {}
     if arguments.start:
         card = find_model(arguments.start)
         command += f" --start {arguments.start}"
-        start = {"start": {"id": card.id, "version": card.version, "sha256": card.sha256, "training": card.training}}
-    return start | {
+        facts = dict(card.training)
+        earlier = facts.pop("earlier", [])
+        model = {"id": card.id, "version": card.version, "sha256": card.sha256}
+        before = {"earlier": [{"model": model} | facts, *earlier]}
+    return {
         "tracers": ["FDG-like", "DOTATATE-like", "amyloid-negative-like", "random uptake"],
         "dose_range": [0.008, 1.2],
-        "data": f"{arguments.cases} simulated phantoms (procedural trunks and heads, mosaics, random shapes), "
-        f"{len(source.doses) / len(source.cases):g} doses each, on random scanners, three in ten post-filtered by "
-        "another 2 to 8 mm with up to twice the noise; targets are the same reconstructions of noise-free data",
+        "data": f"{arguments.cases} simulated phantoms (procedural trunks and heads, mosaics, random shapes, calm "
+        f"bodies of many small lesions), {len(source.doses) / len(source.cases):g} doses each, on random scanners, "
+        "three in ten post-filtered by another 2 to 8 mm with up to twice the noise; targets are the same "
+        "reconstructions of noise-free data",
         "command": f"{command} --batch {arguments.batch} --rate {arguments.rate:g} --seed {arguments.seed}",
         "processes": process_count(),
         "seed": arguments.seed,
@@ -61,4 +65,4 @@ def _training_facts(arguments: argparse.Namespace, steps: int, source: CropSourc
         "date": datetime.date.today().isoformat(),
         "voxel_size_range_mm": [round(min(sizes), 2), round(max(sizes), 2)],
         "noise_level_range": [round(float(source.levels.min()), 3), round(float(source.levels.max()), 3)],
-    }
+    } | before

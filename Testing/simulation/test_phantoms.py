@@ -12,6 +12,7 @@ from PETDiffusionLib.simulation.bodies import Folds, procedural_body
 from PETDiffusionLib.simulation.labels import label_phantom, organ_of, read_label_names
 from PETDiffusionLib.simulation.mosaics import random_mosaic
 from PETDiffusionLib.simulation.nema import SPHERE_DIAMETERS_MM, nema_iq
+from PETDiffusionLib.simulation.spots import SPOT_DIAMETERS_MM, random_spots
 
 
 def named(phantom, name):
@@ -69,6 +70,19 @@ def test_a_mosaic_is_cells_of_several_tissues_in_a_body(seed) -> None:
     assert (mosaic.activity[body] > 0).mean() > 0.9  # but for the cores of lesions
     tissues = {name for label, name in mosaic.label_names.items() if (mosaic.labels == label).any()}
     assert len([name for name in tissues if name.startswith("tissue")]) >= 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_spots_are_small_lesions_in_calm_tissue(seed) -> None:
+    spots, again = (random_spots(seed, length_mm=80) for _ in range(2))
+    assert np.array_equal(spots.activity, again.activity)
+    lesions = [name for name in spots.label_names.values() if "lesion" in name]
+    volumes = [named(spots, name).sum() * 2.5**3 for name in lesions if named(spots, name).any()]
+    assert len(volumes) >= 10
+    assert max(volumes) < np.pi / 6 * (1.4 * SPOT_DIAMETERS_MM[1]) ** 3
+    assert np.median(volumes) < np.pi / 6 * 20**3
+    tissue = spots.activity[named(spots, "background")]
+    assert tissue.std() < 0.15 * tissue.mean()
 
 
 def test_the_nema_spheres_have_their_sizes_and_contrast() -> None:

@@ -1,6 +1,7 @@
 """Training the denoiser: it learns, it resumes on the same curve, and it ends in a model that loads."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,6 +164,20 @@ def test_a_training_can_start_from_a_model(data, tmp_path) -> None:
     second = training.train(options)
     for left, right in zip(first.average.parameters(), second.network.parameters(), strict=True):
         assert torch.allclose(left, right, atol=1e-3)
+
+
+def test_a_card_lists_the_trainings_before_it_the_last_first(data, tmp_path) -> None:
+    options, cards = arguments(data, tmp_path / "0", 0), []
+    for number in range(3):
+        options.out, options.version = str(tmp_path / str(number)), f"{number}.0.0"
+        training.train(options)
+        options.start = str(next((tmp_path / str(number) / "model").glob("*.json")))
+        cards.append(ModelCard.load(Path(options.start)))
+    assert "earlier" not in cards[0].training
+    earlier = cards[2].training["earlier"]
+    assert [facts["model"]["version"] for facts in earlier] == ["1.0.0", "0.0.0"]
+    assert [facts["model"]["sha256"] for facts in earlier] == [cards[1].sha256, cards[0].sha256]
+    assert all("earlier" not in facts and facts["seed"] == options.seed for facts in earlier)
 
 
 def test_a_training_can_start_from_a_model_of_fewer_blocks(data, tmp_path, monkeypatch) -> None:
