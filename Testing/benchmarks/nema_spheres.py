@@ -1,7 +1,8 @@
 """What becomes of small hot spheres in a calm background: `python -m Testing.benchmarks.nema_spheres`.
 
-The NEMA image-quality phantom after each denoiser: mean of each sphere over the background's, and the background's
-coefficient of variation; for ours also what deviation is stated in the spheres, and how often the truth is within two.
+The NEMA image-quality phantom after each denoiser: mean of each sphere over the background's; of the background its
+coefficient of variation, and its SUVpeak over its mean, which is what noise makes of nothing; for ours also what
+deviation is stated in the spheres, and how often the truth is within two.
 """
 
 from __future__ import annotations
@@ -51,17 +52,22 @@ def main() -> None:
     spheres = {diameter: study.labels == number[f"sphere {diameter} mm"] for diameter in SPHERE_DIAMETERS_MM}
 
     def ratios(volumes: list[np.ndarray]) -> str:
-        """The mean of each sphere over the background's, and the background's COV, as a row's cells."""
+        """The mean of each sphere over the background's, and the background's COV and peak, as cells."""
         means = [np.mean([v[sphere].mean() / v[background].mean() for v in volumes]) for sphere in spheres.values()]
         cov = np.mean([v[background].std() / v[background].mean() for v in volumes])
-        return "".join(f"{mean:8.2f}" for mean in means) + f"{cov:9.3f}"
+        peak = np.mean([metrics.suv_peak(v, background, size) / v[background].mean() for v in volumes])
+        return "".join(f"{mean:8.2f}" for mean in means) + f"{cov:9.3f}{peak:8.2f}"
 
     for place, (drf, parameters) in enumerate(CLASSICAL.items()):
         low_doses = study.low_dose[place * count : (place + 1) * count]
         results = [denoise(as_image(low, size), preset=arguments.preset, model=arguments.model) for low in low_doses]
         ours = [array_of(result.image) for result in results]
         stated = [array_of(result.uncertainty) for result in results]
-        print(f"{f'DRF {drf}, {count} realisations':<24}" + "".join(f"{f'{d} mm':>8}" for d in spheres) + "      COV")
+        print(
+            f"{f'DRF {drf}, {count} realisations':<24}"
+            + "".join(f"{f'{d} mm':>8}" for d in spheres)
+            + "      COV    peak"
+        )
         rows = {"reference": [study.reference], "low dose": low_doses}
         if not arguments.ours_alone:
             for name, parameter in parameters.items():
