@@ -64,7 +64,7 @@ def add_lesions(
     inside: np.ndarray,
     diameters_mm: tuple[float, float] = (5.0, 40.0),
 ) -> None:
-    """Paint `count` irregular lesions, hot (1.5 to 12 times what is there) or cold, within `inside`."""
+    """Paint `count` irregular lesions of these diameters `inside`: hot (1.5 to 12 times what is there) or cold."""
     spots = np.argwhere(inside)
     if len(spots) == 0:
         return
