@@ -106,7 +106,7 @@ def procedural_body(
     _paint_head(phantom, frame, uptake, folds or Folds(), rng)
     phantom.activity *= texture(phantom, rng.uniform(0.05, 0.22), rng)
     count = int(rng.integers(3, 15)) if lesions is None else lesions
-    add_lesions(phantom, count, rng, phantom.mu > LUNG_MU_PER_MM / 2)
+    add_lesions(phantom, count, rng)
     return phantom
 
 

@@ -142,7 +142,7 @@ def label_phantom(
     if hounsfield is not None:
         phantom.mu = np.where(phantom.mu > 0, mu_from_hounsfield(hounsfield), 0).astype(np.float32)
     phantom.activity *= texture(phantom, 0.12, rng)
-    add_lesions(phantom, lesions, rng, phantom.mu > LUNG_MU_PER_MM / 2)
+    add_lesions(phantom, lesions, rng)
     return phantom
 
 

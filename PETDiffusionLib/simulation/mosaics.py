@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from PETDiffusionLib.projection.attenuation import BONE_MU_PER_MM, FAT_MU_PER_MM, LUNG_MU_PER_MM, WATER_MU_PER_MM
+from PETDiffusionLib.simulation.draws import log_uniform
 from PETDiffusionLib.simulation.phantom import Phantom, add_lesions, smooth_field, texture
 from PETDiffusionLib.simulation.shapes import elliptic_object
 
@@ -29,7 +30,7 @@ def random_mosaic(seed: int, length_mm: float = 160.0, voxel_mm: float = 2.5) ->
     bends = [_bend(phantom, rng)[body] for _ in range(3)]
     coordinates = places * voxel_mm + np.stack(bends, axis=1)
     coordinates = coordinates @ _stretch(rng)
-    count = int(np.exp(rng.uniform(np.log(20), np.log(300))))
+    count = int(log_uniform(rng, 20, 300))
     seeds = coordinates[rng.integers(len(coordinates), size=count)]
     if rng.random() < 0.5:  # layers: the depth beneath the skin tells cells apart too
         weight = rng.uniform(50, 150)
@@ -41,7 +42,7 @@ def random_mosaic(seed: int, length_mm: float = 160.0, voxel_mm: float = 2.5) ->
     between = (distance[:, 1] - distance[:, 0]) / 2 < rng.uniform(0, 3)
     _paint_layer(phantom, places[between], rng)
     phantom.activity *= texture(phantom, rng.uniform(0.0, 0.2), rng)
-    add_lesions(phantom, int(rng.integers(0, 12)), rng, body)
+    add_lesions(phantom, int(rng.integers(0, 12)), rng)
     return phantom
 
 
@@ -60,7 +61,7 @@ def _stretch(rng: np.random.Generator) -> np.ndarray:
 def _paint_cells(phantom: Phantom, body: np.ndarray, cell: np.ndarray, count: int, rng: np.random.Generator) -> None:
     """Give each cell the uptake and attenuation of one of a few tissues, and up to a fifth more or less of it."""
     tissues = int(rng.integers(3, 9))
-    uptake = np.exp(rng.uniform(np.log(0.15), np.log(rng.uniform(3, 12)), tissues))
+    uptake = log_uniform(rng, 0.15, rng.uniform(3, 12), tissues)
     mu = rng.choice(TISSUE_MU_PER_MM, tissues)
     of_cell = rng.choice(tissues, count, p=rng.dirichlet(np.ones(tissues)))
     varied = uptake[of_cell] * np.exp(rng.uniform(0, 0.2) * rng.standard_normal(count))

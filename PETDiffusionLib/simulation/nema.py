@@ -5,11 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from PETDiffusionLib.projection.attenuation import LUNG_MU_PER_MM, WATER_MU_PER_MM
-from PETDiffusionLib.simulation.phantom import (
-    Phantom,
-    ellipsoid_distance,
-    empty_phantom,
-)
+from PETDiffusionLib.simulation.phantom import Phantom, ellipsoid, empty_phantom
 
 SPHERE_DIAMETERS_MM = (10, 13, 17, 22, 28, 37)
 SPHERE_RING_RADIUS_MM = 57.2
@@ -33,8 +29,6 @@ def nema_iq(contrast: float = 4.0, background_suv: float = 1.0, voxel_mm: float 
     for number, diameter in enumerate(SPHERE_DIAMETERS_MM):
         angle = 2 * np.pi * number / len(SPHERE_DIAMETERS_MM)
         offset = np.array([0, SPHERE_RING_RADIUS_MM * np.sin(angle), SPHERE_RING_RADIUS_MM * np.cos(angle)])
-        box, distance = ellipsoid_distance(phantom, middle + offset, np.full(3, diameter / 2))
-        where = np.zeros(shape, bool)
-        where[box] = distance < 1
+        where = ellipsoid(phantom, middle + offset, np.full(3, diameter / 2))
         phantom.paint(where, f"sphere {diameter} mm", contrast * background_suv)
     return phantom

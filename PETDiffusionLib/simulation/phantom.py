@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from PETDiffusionLib.projection.attenuation import LUNG_MU_PER_MM
+from PETDiffusionLib.simulation.draws import log_uniform
 from PETDiffusionLib.volumes.resampling import apply_matrices, centre_matrix
 
 
@@ -61,33 +63,41 @@ def add_lesions(
     phantom: Phantom,
     count: int,
     rng: np.random.Generator,
-    inside: np.ndarray,
     diameters_mm: tuple[float, float] = (5.0, 40.0),
 ) -> None:
-    """Paint `count` irregular lesions of these diameters `inside`: hot (1.5 to 12 times what is there) or cold."""
-    spots = np.argwhere(inside)
+    """Paint `count` irregular lesions of these diameters in tissue: hot (1.5 to 12 times what is there) or cold."""
+    tissue = phantom.mu > LUNG_MU_PER_MM / 2
+    spots = np.argwhere(tissue)
     if len(spots) == 0:
         return
     spacing = np.asarray(phantom.voxel_size_mm)
     for number in range(1, count + 1):
         centre = spots[rng.integers(len(spots))] * spacing
-        diameter = float(np.exp(rng.uniform(*np.log(diameters_mm))))
+        diameter = float(log_uniform(rng, *diameters_mm))
         radii = diameter / 2 * rng.uniform(0.75, 1.25, 3)
         box, distance = ellipsoid_distance(phantom, centre, radii, margin=1.4)
         ripple = smooth_field(distance.shape, phantom.voxel_size_mm, max(diameter / 2, 4.0), rng)
-        blob = np.zeros(inside.shape, bool)
-        blob[box] = (distance + 0.15 * ripple < 1) & inside[box]
+        blob = np.zeros(tissue.shape, bool)
+        blob[box] = (distance + 0.15 * ripple < 1) & tissue[box]
         if not blob.any():
             continue
         background = float(np.median(phantom.activity[blob]))
         hot = rng.random() < 0.8
-        factor = np.exp(rng.uniform(np.log(1.5), np.log(12))) if hot else rng.uniform(0.0, 0.5)
+        factor = log_uniform(rng, 1.5, 12) if hot else rng.uniform(0.0, 0.5)
         uptake = max(background, 0.3) * factor
         core = blob & (phantom.labels > 0)
         phantom.paint(core, f"{'hot' if hot else 'cold'} lesion {number}", uptake)
         if hot and diameter > 20 and rng.random() < 0.4:  # a necrotic centre
             blob[box] &= distance < rng.uniform(0.2, 0.5)
             phantom.activity[blob] = background * 0.5
+
+
+def ellipsoid(phantom: Phantom, centre_mm: np.ndarray, radii_mm: np.ndarray) -> np.ndarray:
+    """The mask [z, y, x] of an ellipsoid (centre and radii in mm, z y x, from the first voxel)."""
+    where = np.zeros(phantom.activity.shape, bool)
+    box, distance = ellipsoid_distance(phantom, centre_mm, radii_mm)
+    where[box] = distance < 1
+    return where
 
 
 def ellipsoid_distance(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from PETDiffusionLib.simulation.draws import log_uniform
+
 
 @dataclass(frozen=True)
 class Scanner:
@@ -55,7 +57,7 @@ def random_scanner(rng: np.random.Generator) -> Scanner:
         post_filter_mm=float(rng.choice([0.0, rng.uniform(2, 8)], p=[0.1, 0.9])),
         axial_filter=axial,
         models_resolution=bool(rng.random() < 0.25),
-        trues_per_mm=float(np.exp(rng.uniform(np.log(0.8e5), np.log(4e5)))),
+        trues_per_mm=float(log_uniform(rng, 0.8e5, 4e5)),
         scatter_fraction=float(rng.uniform(0.2, 0.45)),
         randoms_fraction=float(rng.uniform(0.1, 0.8)),
         bed_mm=float(rng.choice([0.0, rng.uniform(100, 250)])),

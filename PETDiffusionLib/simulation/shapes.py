@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from PETDiffusionLib.projection.attenuation import BONE_MU_PER_MM, LUNG_MU_PER_MM, WATER_MU_PER_MM
+from PETDiffusionLib.simulation.draws import log_uniform
 from PETDiffusionLib.simulation.phantom import (
     Phantom,
     add_lesions,
@@ -27,7 +28,7 @@ def random_shapes(seed: int, length_mm: float = 160.0, voxel_mm: float = 2.5) ->
     for number in range(int(rng.integers(10, 60))):
         _paint_ellipsoid(phantom, body, spots[rng.integers(len(spots))], number, rng)
     phantom.activity *= texture(phantom, rng.uniform(0.0, 0.3), rng)
-    add_lesions(phantom, int(rng.integers(0, 12)), rng, body)
+    add_lesions(phantom, int(rng.integers(0, 12)), rng)
     return phantom
 
 
@@ -45,7 +46,7 @@ def elliptic_object(rng: np.random.Generator, length_mm: float, voxel_mm: float)
 
 
 def _random_uptake(rng: np.random.Generator) -> float:
-    return float(np.exp(rng.uniform(np.log(0.1), np.log(10))))
+    return float(log_uniform(rng, 0.1, 10))
 
 
 def _random_mu(rng: np.random.Generator) -> float:
@@ -62,7 +63,7 @@ def _paint_level_set(phantom: Phantom, body: np.ndarray, rng: np.random.Generato
 def _paint_ellipsoid(
     phantom: Phantom, body: np.ndarray, centre: np.ndarray, number: int, rng: np.random.Generator
 ) -> None:
-    radii = np.exp(rng.uniform(np.log(3), np.log(60), 3))
+    radii = log_uniform(rng, 3, 60, 3)
     box, distance = ellipsoid_distance(phantom, centre, radii)
     distance = distance + rng.uniform(0, 0.2) * smooth_field(distance.shape, phantom.voxel_size_mm, 12.0, rng)
     where = np.zeros(body.shape, bool)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from PETDiffusionLib.projection.attenuation import LUNG_MU_PER_MM, WATER_MU_PER_MM
-from PETDiffusionLib.simulation.phantom import Phantom, add_lesions, ellipsoid_distance, texture
+from PETDiffusionLib.simulation.draws import log_uniform
+from PETDiffusionLib.simulation.phantom import Phantom, add_lesions, ellipsoid, texture
 from PETDiffusionLib.simulation.shapes import elliptic_object
 
 SPOT_DIAMETERS_MM = (4.0, 30.0)
@@ -20,14 +21,12 @@ def random_spots(seed: int, length_mm: float = 160.0, voxel_mm: float = 2.5) -> 
     rng = np.random.default_rng([seed, 9])
     phantom, radius = elliptic_object(rng, length_mm, voxel_mm)
     body = radius < 1
-    phantom.paint(body, "background", float(np.exp(rng.uniform(np.log(0.3), np.log(6)))), WATER_MU_PER_MM)
+    phantom.paint(body, "background", float(log_uniform(rng, 0.3, 6)), WATER_MU_PER_MM)
     places = np.argwhere(body) * voxel_mm
     for number in range(int(rng.integers(0, 5))):
-        box, distance = ellipsoid_distance(phantom, places[rng.integers(len(places))], rng.uniform(15, 80, 3))
-        where = np.zeros(body.shape, bool)
-        where[box] = (distance < 1) & body[box]
+        where = body & ellipsoid(phantom, places[rng.integers(len(places))], rng.uniform(15, 80, 3))
         mu = LUNG_MU_PER_MM if rng.random() < 0.3 else WATER_MU_PER_MM
-        phantom.paint(where, f"organ {number}", float(np.exp(rng.uniform(np.log(0.1), np.log(8)))), mu)
+        phantom.paint(where, f"organ {number}", float(log_uniform(rng, 0.1, 8)), mu)
     phantom.activity *= texture(phantom, rng.uniform(0.0, 0.08), rng)
-    add_lesions(phantom, int(np.exp(rng.uniform(np.log(20), np.log(250)))), rng, body, SPOT_DIAMETERS_MM)
+    add_lesions(phantom, int(log_uniform(rng, 20, 250)), rng, SPOT_DIAMETERS_MM)
     return phantom

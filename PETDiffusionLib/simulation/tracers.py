@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from PETDiffusionLib.simulation.draws import log_uniform
+
 # organ: (median SUV, spread of its logarithm between subjects)
 FDG = {
     "fat": (0.3, 0.2), "muscle": (0.7, 0.2), "skin": (0.5, 0.2), "blood": (1.8, 0.2), "lung": (0.5, 0.2),
@@ -39,5 +41,5 @@ TRACERS = {
 def draw_uptake(tracer: str, rng: np.random.Generator) -> dict[str, float]:
     """One subject's SUV by organ. `tracer` is a name of TRACERS, or "any": every organ anywhere from 0.15 to 12."""
     if tracer == "any":
-        return {organ: float(np.exp(rng.uniform(np.log(0.15), np.log(12)))) for organ in FDG}
+        return {organ: float(log_uniform(rng, 0.15, 12)) for organ in FDG}
     return {organ: float(median * np.exp(spread * rng.normal())) for organ, (median, spread) in TRACERS[tracer].items()}

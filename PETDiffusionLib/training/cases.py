@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from PETDiffusionLib.projection.attenuation import LUNG_MU_PER_MM
 from PETDiffusionLib.simulation.acquisition import scan
 from PETDiffusionLib.simulation.bodies import BODY_LENGTH_MM, Folds, procedural_body
+from PETDiffusionLib.simulation.draws import log_uniform
 from PETDiffusionLib.simulation.mosaics import random_mosaic
 from PETDiffusionLib.simulation.phantom import Phantom, add_lesions
 from PETDiffusionLib.simulation.scanners import random_scanner
@@ -52,7 +52,7 @@ def make_case(seed: int, length_mm: float = 130.0, device: str | torch.device = 
 def _random_dose(rng: np.random.Generator) -> float:
     """A share of the full dose's counts: 1/130 to 0.3, and one time in nine up to 1.2, where there is less to learn."""
     lowest, highest = (0.3, 1.2) if rng.random() < 1 / 9 else (1 / 130, 0.3)
-    return float(np.exp(rng.uniform(np.log(lowest), np.log(highest))))
+    return float(log_uniform(rng, lowest, highest))
 
 
 def _random_phantom(seed: int, length_mm: float, rng: np.random.Generator) -> Phantom:
@@ -75,7 +75,7 @@ def _random_phantom(seed: int, length_mm: float, rng: np.random.Generator) -> Ph
         folds = Folds.random(rng) if rng.random() < 0.75 else Folds()
         phantom = procedural_body(seed, tracer, top_mm, length_mm, lesions=int(rng.integers(0, 16)), folds=folds)
     if rng.random() < 1 / 3:
-        add_lesions(phantom, int(rng.integers(10, 60)), rng, phantom.mu > LUNG_MU_PER_MM / 2, SHOWER_DIAMETERS_MM)
+        add_lesions(phantom, int(rng.integers(10, 60)), rng, SHOWER_DIAMETERS_MM)
     return phantom
 
 

@@ -11,6 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from PETDiffusionLib.diffusion.noise_level import WholeVolume, noise_scale
+from PETDiffusionLib.simulation.draws import log_uniform
 from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 from PETDiffusionLib.training.cases import Case, load_case
 from PETDiffusionLib.training.loop import ahead
@@ -51,7 +52,7 @@ class Protocol:
         """As it was simulated, or filtered by another 2 to 8 mm, with up to twice the noise."""
         if rng.random() > FILTERED_SHARE:
             return cls()
-        return cls(float(rng.uniform(*POST_FILTER_MM)), float(np.exp(rng.uniform(0, np.log(LARGEST_NOISE_FACTOR)))))
+        return cls(float(rng.uniform(*POST_FILTER_MM)), float(log_uniform(rng, 1, LARGEST_NOISE_FACTOR)))
 
     def filtered(self, matrix: np.ndarray, size_mm: float) -> torch.Tensor:
         """The matrix [new, old] of one axis with voxels of `size_mm`, after the post-filter."""

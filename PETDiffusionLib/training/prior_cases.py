@@ -9,7 +9,6 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from PETDiffusionLib.diffusion.activity_scale import activity_scale
-from PETDiffusionLib.projection.attenuation import LUNG_MU_PER_MM
 from PETDiffusionLib.simulation.anatomy import anatomical_image
 from PETDiffusionLib.simulation.bodies import BODY_LENGTH_MM, procedural_body
 from PETDiffusionLib.simulation.phantom import add_lesions
@@ -43,7 +42,7 @@ def make_prior_case(seed: int) -> PriorCase:
     fine_mm = 2.0 if head else 2.5
     phantom = procedural_body(seed, "fdg", top_mm, HEAD_LENGTH_MM if head else TRUNK_LENGTH_MM, fine_mm, lesions=0)
     healthy = phantom.labels.copy()
-    add_lesions(phantom, int(rng.integers(0, 4 if head else 10)), rng, phantom.mu > LUNG_MU_PER_MM / 2)
+    add_lesions(phantom, int(rng.integers(0, 4 if head else 10)), rng)
     seen = healthy if rng.random() < PET_ONLY_SHARE else phantom.labels
     anatomy = anatomical_image(seen, phantom.voxel_size_mm, rng)
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from PETDiffusionLib.projection.choice import make_projector
 from PETDiffusionLib.projection.projector import Projector
+from PETDiffusionLib.simulation.draws import log_uniform
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry, parallel_beam
 from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 from PETDiffusionLib.sinograms.sinogram import Sinogram
@@ -98,7 +99,7 @@ class SinogramSource:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The multiplicative and additive terms of one stack, at a random dose."""
         efficiency = torch.exp(-attenuation) * self._efficiency(attenuation.shape, rng, generator)
-        wanted = np.exp(rng.uniform(*np.log(TRUES_PER_BIN)))
+        wanted = log_uniform(rng, *TRUES_PER_BIN)
         multiplicative = efficiency * (wanted / (efficiency * trues).mean().clamp_min(1e-12))
         counts = multiplicative * trues
         scatter = _blurred_along_bins(counts, SCATTER_FWHM_MM * FWHM_TO_SIGMA / bin_mm)
