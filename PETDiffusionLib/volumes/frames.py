@@ -12,6 +12,8 @@ import numpy as np
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes.volume import Volume
 
+_RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
+
 FrameKind = Literal["static", "dynamic", "gated", "unknown"]
 
 
@@ -74,19 +76,22 @@ class FrameSelection:
 
     @classmethod
     def parse(cls, text: str) -> FrameSelection:
-        """Of a text: "3", "3-7", "1-4,9", "mean" (of all frames) or "mean:3-7". Raises PETDiffusionError "bad-frames"."""
-        found = re.fullmatch(r"\s*(?:(mean)(?::|\s*$))?((?:\d+(?:-\d+)?(?:\s*,\s*\d+(?:-\d+)?)*)?)\s*", text)
-        ranges = []
-        for part in found[2].split(",") if found and found[2] else []:
-            first, _, last = part.partition("-")
-            ranges.append((int(first), int(last or first)))
-        wrong = not found or not (found[1] or ranges) or any(not 1 <= first <= last for first, last in ranges)
-        if found is None or wrong:
+        """Of a text: "3", "3-7", "1-4,9", "mean" (of all frames) or "mean:3-7".
+
+        Raises PETDiffusionError "bad-frames".
+        """
+        words = re.sub(r"\s", "", text)
+        if words == "mean":
+            return cls(mean=True)
+        listed = words.removeprefix("mean:")
+        parts = [part.partition("-") for part in listed.split(",")] if _RANGES.fullmatch(listed) else []
+        ranges = tuple((int(first), int(last or first)) for first, _, last in parts)
+        if not ranges or any(not 1 <= first <= last for first, last in ranges):
             raise PETDiffusionError(
                 "bad-frames",
                 f"Frames are numbered from 1 and given like 3, 3-7, 1-4,9, mean or mean:3-7; found '{text}'.",
             )
-        return cls(tuple(ranges), bool(found[1]))
+        return cls(ranges, mean=words.startswith("mean:"))
 
     def indices(self, count: int, source: str) -> list[int]:
         """The indices from 0 of the chosen among `count` frames, in the order given."""
