@@ -43,7 +43,7 @@ def add_commands(commands: Any) -> None:
 
 def _suv(arguments: argparse.Namespace) -> int:
     from PETDiffusionLib.volumes import describe_suv
-    from PETDiffusionLib.volumes.headers import pet_series
+    from PETDiffusionLib.volumes.series import pet_series
     from PETDiffusionLib.volumes.suv import gather_suv_facts, require_suv
 
     facts = gather_suv_facts(pet_series(arguments.folder))

@@ -61,7 +61,7 @@ def _listed(file: Path, folder: Path) -> str:
 
 def _files_of(path: Path) -> list[Path]:
     """The files an input is read from: those of a folder or beside a DICOM slice, a detached header and its data."""
-    from PETDiffusionLib.volumes.headers import is_dicom_file
+    from PETDiffusionLib.volumes.dicom_files import is_dicom_file
 
     if path.is_dir():
         found = path.rglob("*")

@@ -1,8 +1,9 @@
 """Volumes in and out: reading, writing, SUV, DICOM, resampling."""
 
 from PETDiffusionLib.volumes.conversion import to_bqml, to_suv
-from PETDiffusionLib.volumes.headers import SeriesSummary, list_series
-from PETDiffusionLib.volumes.reading import FORMATS, read_volume
+from PETDiffusionLib.volumes.frames import FrameSelection, FrameSeries, FrameTime
+from PETDiffusionLib.volumes.reading import FORMATS, open_frames, read_volume
+from PETDiffusionLib.volumes.series import SeriesSummary, list_series
 from PETDiffusionLib.volumes.suv import suv_facts
 from PETDiffusionLib.volumes.suv_report import SuvFacts, describe_suv
 from PETDiffusionLib.volumes.volume import UNITS, Unit, Volume
@@ -12,6 +13,9 @@ __all__ = [
     "FORMATS",
     "UNITS",
     "WRITABLE",
+    "FrameSelection",
+    "FrameSeries",
+    "FrameTime",
     "SeriesSummary",
     "SuvFacts",
     "Unit",
@@ -19,6 +23,7 @@ __all__ = [
     "check_writable_name",
     "describe_suv",
     "list_series",
+    "open_frames",
     "read_volume",
     "suv_facts",
     "to_bqml",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from PETDiffusionLib.errors import PETDiffusionError
-from PETDiffusionLib.volumes.dicom import read_dicom_volume
-from PETDiffusionLib.volumes.headers import is_dicom_file
+from PETDiffusionLib.volumes.dicom import open_dicom_frames, the_only_frame
+from PETDiffusionLib.volumes.dicom_files import is_dicom_file
+from PETDiffusionLib.volumes.frames import FrameSelection, FrameSeries
 from PETDiffusionLib.volumes.nifti import check_nifti
 from PETDiffusionLib.volumes.suv import NO_UNITS
 from PETDiffusionLib.volumes.volume import UNIT_NAMES, UNITS, Unit, Volume, check_geometry, check_values
@@ -22,19 +24,35 @@ UNIT_KEY = "PETDiffusion_unit"
 NOTES_KEY = "ITK_FileNotes"
 
 
-def read_volume(path: str | os.PathLike[str], unit: Unit | None = None) -> Volume:
+def read_volume(path: str | os.PathLike[str], unit: Unit | None = None, frames: str | None = None) -> Volume:
     """Read a volume file, a folder of DICOM PT slices, or the series that one DICOM file belongs to.
 
     `unit` states what the file does not say; it may not contradict what the file does say.
-    Raises PETDiffusionError ("missing-file", "bad-file", "not-3d", "not-pet", "not-finite", "unit-conflict" ...).
+    `frames` chooses one frame of a dynamic or gated acquisition ("3"), or a mean ("mean", "mean:3-7").
+    Raises PETDiffusionError ("missing-file", "bad-file", "not-3d", "not-pet", "not-finite", "unit-conflict", "dynamic",
+    "gated", "bad-frames" ...).
+    """
+    series = open_frames(path, unit)
+    return the_only_frame(series if frames is None else series.selected(FrameSelection.parse(frames)))
+
+
+def open_frames(path: str | os.PathLike[str], unit: Unit | None = None) -> FrameSeries:
+    """The frames of what `read_volume` reads, each read from the disk when it is asked for; a static file has one.
+
+    Raises PETDiffusionError as `read_volume` does, here or when a frame is read.
     """
     path = Path(path)
     if unit is not None and unit not in UNITS:
         raise PETDiffusionError("bad-unit", f"A unit is one of {', '.join(UNITS)}; found '{unit}'.")
     if not path.exists():
         raise PETDiffusionError("missing-file", f"There is no file or folder '{path}'. Check the path.")
-    volume = read_dicom_volume(path) if path.is_dir() or is_dicom_file(path) else _read_file(path)
-    return volume if unit is None else _with_stated_unit(volume, unit)
+    if path.is_dir() or is_dicom_file(path):
+        series = open_dicom_frames(path)
+    else:
+        series = FrameSeries(str(path), "static", (None,), lambda _: _read_file(path))
+    if unit is None:
+        return series
+    return replace(series, read=lambda frame: _with_stated_unit(series.read(frame), unit))
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:

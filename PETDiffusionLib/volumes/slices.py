@@ -60,9 +60,9 @@ class SliceStack:
 
 
 def stack_slices(headers: Sequence[Dataset], name: str) -> SliceStack:
-    """Order the slices of one series and check that they make a volume; `name` is for the sentences.
+    """Order the slices of one frame and check that they make a volume; `name` is for the sentences.
 
-    Raises PETDiffusionError "not-3d", "inconsistent-series", "duplicate-slices", "dynamic", "gated", "missing-slices".
+    Raises PETDiffusionError "not-3d", "inconsistent-series", "bad-geometry", "missing-slices", "missing-tag".
     """
     if len(headers) < 2:
         raise PETDiffusionError("not-3d", f"A 3D volume is expected, {name} has a single slice. Give the whole series.")
@@ -75,7 +75,6 @@ def stack_slices(headers: Sequence[Dataset], name: str) -> SliceStack:
     positions = corners @ normal
     order = np.argsort(positions, kind="stable")
     positions, corners = positions[order], corners[order]
-    _refuse_repeated_positions([headers[index] for index in order], positions, name)
     _refuse_missing_slices(positions, name)
     _refuse_shear(corners, positions, normal, name)
     return SliceStack(
@@ -85,6 +84,27 @@ def stack_slices(headers: Sequence[Dataset], name: str) -> SliceStack:
         direction=tuple(float(value) for value in np.column_stack([along_x, along_y, normal]).ravel()),
         pixel_mm=(float(column_mm), float(row_mm)),
     )
+
+
+def same_grid(one: SliceStack, other: SliceStack) -> bool:
+    """Whether two stacks have their voxels at the same places."""
+    return (
+        one.positions_mm.shape == other.positions_mm.shape
+        and bool(np.abs(one.positions_mm - other.positions_mm).max() <= SAME_POSITION_MM)
+        and np.allclose(one.origin, other.origin, atol=SHEAR_MM)
+        and np.allclose(one.direction, other.direction, atol=1e-4)
+        and np.allclose(one.pixel_mm, other.pixel_mm, atol=1e-4)
+    )
+
+
+def slice_places(headers: Sequence[Dataset]) -> np.ndarray:
+    """The number of the position along the normal, from 0, that each slice lies at, int [slice]."""
+    normal = _axes(headers)[2]
+    positions = _vectors(headers, "ImagePositionPatient", 3) @ normal
+    order = np.argsort(positions, kind="stable")
+    places = np.empty(len(positions), int)
+    places[order] = np.concatenate([[0], np.cumsum(np.diff(positions[order]) > SAME_POSITION_MM)])
+    return places
 
 
 def on_regular_grid(array: np.ndarray, stack: SliceStack) -> np.ndarray:
@@ -143,36 +163,6 @@ def _axes(headers: Sequence[Dataset]) -> tuple[np.ndarray, np.ndarray, np.ndarra
     if not np.isclose(np.linalg.norm(normal), 1, atol=1e-2):
         raise PETDiffusionError("bad-geometry", f"{tag_name('ImageOrientationPatient')} is not two right-angled axes.")
     return along_x, along_y, normal / np.linalg.norm(normal)
-
-
-def _refuse_repeated_positions(headers: Sequence[Dataset], positions: np.ndarray, name: str) -> None:
-    """One slice a position is a static volume; several are frames, gates or duplicates, and the sentence says which."""
-    distinct = 1 + int(np.count_nonzero(np.diff(positions) > SAME_POSITION_MM))
-    if distinct == len(positions):
-        return
-    kind = _first_of(headers[0].get("SeriesType"))
-    same = [h for h, z in zip(headers, positions, strict=True) if abs(z - positions[0]) <= SAME_POSITION_MM]
-    if kind == "GATED" or _differ(same, "TriggerTime"):
-        code, what = "gated", "is gated (several phases of the breath or heart)"
-    elif kind == "DYNAMIC" or _differ(same, "FrameReferenceTime") or _differ(same, "AcquisitionTime"):
-        code, what = "dynamic", "is dynamic (several time frames)"
-    else:
-        code, what = "duplicate-slices", "has several slices at one position"
-    raise PETDiffusionError(
-        code,
-        f"One slice a position is expected, {name} {what}: {len(positions)} slices at {distinct} positions. "
-        "Export one frame, gate or reconstruction as a series of its own.",
-    )
-
-
-def _first_of(value: object) -> str:
-    if value is None or isinstance(value, str):
-        return str(value or "")
-    return str(value[0]) if value else ""  # type: ignore[index]
-
-
-def _differ(headers: Sequence[Dataset], keyword: str) -> bool:
-    return len({str(header.get(keyword)) for header in headers}) > 1
 
 
 def _refuse_missing_slices(positions: np.ndarray, name: str) -> None:

@@ -15,8 +15,9 @@ from pydicom.dataset import Dataset
 
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes.conversion import MOST_HALF_LIVES
-from PETDiffusionLib.volumes.headers import common_value, pet_series, tag_name
+from PETDiffusionLib.volumes.headers import common_value, tag_name
 from PETDiffusionLib.volumes.radiopharmacy import Administration, ImageTime, administration, image_time, positive
+from PETDiffusionLib.volumes.series import pet_series
 from PETDiffusionLib.volumes.suv_report import SuvFacts, refusal_sentence
 from PETDiffusionLib.volumes.volume import Unit
 
