@@ -75,11 +75,15 @@ def average_matrix(count: int, spacing: float, new_count: int, new_spacing: floa
 
     The sum over voxels times their volume, the activity, is kept, and nothing finer than the new voxels aliases.
     """
-    centres = centre_positions(count, spacing, new_count, new_spacing)
-    points = 2 * math.ceil(new_spacing / spacing) + 1
-    offsets = ((np.arange(points) + 0.5) / points - 0.5) * (new_spacing / spacing)
+    return averages_at(count, centre_positions(count, spacing, new_count, new_spacing), new_spacing / spacing)
+
+
+def averages_at(count: int, centres: np.ndarray, width: float) -> np.ndarray:
+    """Average the spline of `count` samples over voxels `width` wide about `centres`, all in samples: [new, count]."""
+    points = 2 * math.ceil(width) + 1
+    offsets = ((np.arange(points) + 0.5) / points - 0.5) * width
     fine = spline_matrix(count, (centres[:, None] + offsets).ravel())
-    return fine.reshape(new_count, points, count).mean(axis=1).astype(np.float32)
+    return fine.reshape(len(centres), points, count).mean(axis=1).astype(np.float32)
 
 
 def centre_positions(count: int, spacing: float, new_count: int, new_spacing: float) -> np.ndarray:
@@ -113,6 +117,9 @@ def _along(axis: int, array: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     for start in range(0, len(matrix), ROWS_AT_ONCE):
         rows = matrix[start : start + ROWS_AT_ONCE]
         reached = np.flatnonzero(np.abs(rows).max(axis=0) > NEGLIGIBLE)
+        if not len(reached):
+            target[start : start + ROWS_AT_ONCE] = 0
+            continue
         columns = slice(reached[0], reached[-1] + 1)
         target[start : start + ROWS_AT_ONCE] = np.tensordot(rows[:, columns], source[columns], axes=1)
     return read
