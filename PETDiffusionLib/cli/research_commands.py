@@ -37,7 +37,8 @@ def add_commands(commands: Any) -> None:
         "--labels",
         type=Path,
         metavar="L",
-        help="regions for SUVmean, SUVmax and SUVpeak (named by the study.json beside them, where there is one)",
+        help="regions for SUVmean, SUVmax and SUVpeak: a label volume (its names from the study.json "
+        "beside it, where there is one), a DICOM RTSTRUCT or a DICOM SEG",
     )
     evaluate.add_argument("--uncertainty", type=Path, metavar="U", help="the image's standard deviation")
     evaluate.add_argument("--low-dose", type=Path, metavar="V", help="the volume before denoising, for the picture")
@@ -66,21 +67,25 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         raise PETDiffusionError("bad-option", "The figures and the picture have the same path; give two.")
     with Staging(wanted) as staging:
         given = _read_images(arguments)
+        regions = _dicom_regions(arguments, given["reference"])
         names = _label_names(arguments.labels)
         judged = {name: image for name, image in given.items() if name != "low_dose"}
-        report = evaluation.evaluate(**judged, label_names=names)
+        report = evaluation.evaluate(**judged, label_names=names, regions=regions)
         if arguments.json is not None:
             staging.paths["json"].write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         if arguments.picture is not None:
             seen = {name: given[name] for name in ("image", "low_dose", "reference", "uncertainty")}
             evaluation.write_picture(evaluation.comparison_picture(**seen), staging.paths["picture"])
         staging.publish()
+    for sentence in report.get("warnings", []):
+        print(f"Warning: {sentence}", file=sys.stderr)
     print(evaluation.format_report(report))
     return 0
 
 
 def _read_images(arguments: argparse.Namespace) -> dict[str, Any]:
     """The images that the arguments name (None for those not given): PET in SUV, mask and labels as they are."""
+    from PETDiffusionLib.evaluation.regions import is_dicom_regions
     from PETDiffusionLib.volumes import read_volume, to_suv
 
     images: dict[str, Any] = {}
@@ -90,8 +95,18 @@ def _read_images(arguments: argparse.Namespace) -> dict[str, Any]:
         images[name] = path and to_suv(read_volume(path, UNITS.get(arguments.unit)), **facts).image
     for name in INPUTS[4:]:
         path = getattr(arguments, name)
-        images[name] = path and read_volume(path).image
+        images[name] = None if path is None or is_dicom_regions(path) else read_volume(path).image
     return images
+
+
+def _dicom_regions(arguments: argparse.Namespace, reference: Any) -> Any:
+    """The regions of --labels on the grid of the reference, where they are an RTSTRUCT or SEG; else None."""
+    from PETDiffusionLib.evaluation.regions import dicom_regions, frame_of_reference, is_dicom_regions
+
+    if arguments.labels is None or not is_dicom_regions(arguments.labels):
+        return None
+    room = frame_of_reference(arguments.reference) or frame_of_reference(arguments.image)
+    return dicom_regions(arguments.labels, reference, room)
 
 
 def _label_names(labels: Path | None) -> dict[int, str]:

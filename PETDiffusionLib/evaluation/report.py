@@ -1,16 +1,17 @@
 """An image judged against its reference: a JSON-able dictionary, and the same as a table for people."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.evaluation import metrics
 from PETDiffusionLib.evaluation.grids import patient_array, patient_image, require_same_grid
+from PETDiffusionLib.evaluation.regions import Region, label_regions
 
 CONVENTIONS = {
     "body": (
@@ -35,13 +36,15 @@ def evaluate(
     labels: sitk.Image | None = None,
     uncertainty: sitk.Image | None = None,
     label_names: Mapping[int, str] | None = None,
+    regions: Iterable[Region] | None = None,
 ) -> dict[str, Any]:
     """Judge an image against its reference; both in SUV, all images on one grid.
 
     `mask` (non-zero voxels) replaces the automatic body mask, `labels` adds SUVmean, SUVmax and SUVpeak with their bias
-    for each of its values above 0, `uncertainty` (one standard deviation, SUV) adds its coverage and correlation with
-    the error. The result holds only what JSON can hold: a figure that is infinite (PSNR of equal images) or undefined
-    is None. Raises PETDiffusionError "grid-mismatch", "not-3d", "not-finite", "no-body", "empty-mask" or "too-small".
+    for each of its values above 0, `regions` the same for each of them, `uncertainty` (one standard deviation, SUV)
+    adds its coverage and correlation with the error. The result holds only what JSON can hold: a figure that is
+    infinite (PSNR of equal images) or undefined is None.
+    Raises PETDiffusionError "grid-mismatch", "not-3d", "not-finite", "no-body", "empty-mask" or "too-small".
     """
     others = {"image": image, "mask": mask, "labels": labels, "uncertainty": uncertainty}
     for name, other in others.items():
@@ -62,7 +65,9 @@ def evaluate(
         },
     }
     if labels is not None:
-        report["labels"] = _label_figures(truth, estimate, labels, label_names or {}, voxel_size_mm)
+        regions = chain(label_regions(labels, label_names or {}), regions or ())
+    if regions is not None:
+        report["labels"], report["warnings"] = _region_rows(truth, estimate, regions, voxel_size_mm)
     if uncertainty is not None:
         deviation = patient_array(uncertainty, "uncertainty")
         report["uncertainty"] = _uncertainty_figures(truth, estimate, deviation, body)
@@ -90,25 +95,30 @@ def _body_figures(
     }
 
 
-def _label_figures(
-    truth: np.ndarray,
-    estimate: np.ndarray,
-    labels: sitk.Image,
-    names: Mapping[int, str],
-    voxel_size_mm: tuple[float, float, float],
-) -> list[dict[str, Any]]:
-    label_array = patient_array(labels, "labels").astype(np.int32)
-    # Only the surroundings of a label are touched: a whole body has many labels and many more voxels.
+def _region_rows(
+    truth: np.ndarray, estimate: np.ndarray, regions: Iterable[Region], voxel_size_mm: tuple[float, float, float]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """A row for each region, and a sentence for whatever is unusual about them."""
+    # Only the surroundings of a region are touched: a whole body has many regions and many more voxels.
     margin = math.ceil(metrics.SUVPEAK_DIAMETER_MM / min(voxel_size_mm))
-    rows = []
-    for value, box in enumerate(ndimage.find_objects(label_array), start=1):
-        if box is None:
-            continue
-        around = tuple(slice(max(part.start - margin, 0), part.stop + margin) for part in box)
-        row: dict[str, Any] = {"label": value, "name": names.get(value, f"label {value}")}
-        row |= _region_figures(truth[around], estimate[around], label_array[around] == value, voxel_size_mm)
+    rows, notes = [], dict[str, list[str]]()
+    for region in regions:
+        row: dict[str, Any] = {"label": region.number, "name": region.name, "volume_ml": 0.0}
+        if region.box is not None:
+            around = tuple(slice(max(part.start - margin, 0), part.stop + margin) for part in region.box)
+            inside = np.zeros(truth[around].shape, bool)
+            begin = [part.start - start.start for part, start in zip(region.box, around, strict=True)]
+            inside[tuple(slice(b, b + n) for b, n in zip(begin, region.mask.shape, strict=True))] = region.mask
+            row |= _region_figures(truth[around], estimate[around], inside, voxel_size_mm)
         rows.append(row)
-    return rows
+        for note in region.notes:
+            notes.setdefault(note, []).append(region.name)
+    return rows, [f"{_named(names)} {note}." for note, names in notes.items()]
+
+
+def _named(names: list[str]) -> str:
+    others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    return f"Region '{names[0]}'{others}"
 
 
 def _region_figures(

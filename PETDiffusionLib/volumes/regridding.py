@@ -53,6 +53,15 @@ class Grid:
         """From edge to edge along x, y and z."""
         return tuple(count * spacing for count, spacing in zip(self.size, self.spacing_mm, strict=True))
 
+    def shares_voxels_with(self, other: Grid) -> bool:
+        """Whether both cut space into the same voxels, of which each may hold another part."""
+        offset = (np.array(other.origin_mm) - self.origin_mm) @ self.axes / self.spacing_mm
+        return (
+            np.allclose(self.spacing_mm, other.spacing_mm, rtol=1e-4)
+            and np.allclose(self.direction, other.direction, atol=1e-4)
+            and np.allclose(offset, np.round(offset), atol=AXES_AGREE_VOXELS)
+        )
+
     def image(self, array: np.ndarray) -> sitk.Image:
         """An image of values [z, y, x] on this grid."""
         image = sitk.GetImageFromArray(np.ascontiguousarray(array, np.float32))
@@ -81,8 +90,10 @@ def cubic_grid(image: sitk.Image, voxel_mm: float, shape: Sequence[int] | None =
     return Grid(size, (voxel_mm,) * 3, scanned.TransformContinuousIndexToPhysicalPoint(first), scanned.GetDirection())
 
 
-def regridded(volume: Volume, grid: Grid) -> Volume:
+def regridded(volume: Volume, grid: Grid, blocks: bool = False) -> Volume:
     """The volume on `grid`, zero where it has no data; linear in activity, whatever order its axes are stored in.
+
+    `blocks` takes the values as constant in each voxel, as those of a mask are, where a spline would run over.
 
     The sum over voxels times their volume is kept inside what both cover; warnings in the facts say what share of the
     activity was cut off, and what share of the grid has no data. A uniform volume stays uniform. Raises
@@ -97,14 +108,16 @@ def regridded(volume: Volume, grid: Grid) -> Volume:
     exact[nearest, range(3)] = np.sign(cosines[nearest, range(3)])
     reach = max(*given.extent_mm, *grid.extent_mm) * np.abs(cosines - exact).max()
     if len(set(nearest)) == 3 and reach < AXES_AGREE_VOXELS * min(*given.spacing_mm, *grid.spacing_mm):
-        values, kept, covered = _along_axes(array, given, grid, nearest)
+        values, kept, covered = _along_axes(array, given, grid, nearest, blocks)
     else:
         values, kept, covered = _tilted(array, given, grid, cosines)
     said = _what_was_lost(kept, covered, grid)
     return Volume(grid.image(values), volume.unit, {**volume.facts, "warnings": volume.warnings + said})
 
 
-def _along_axes(array: np.ndarray, given: Grid, grid: Grid, nearest: np.ndarray) -> tuple[np.ndarray, float, float]:
+def _along_axes(
+    array: np.ndarray, given: Grid, grid: Grid, nearest: np.ndarray, blocks: bool
+) -> tuple[np.ndarray, float, float]:
     """Values [z, y, x] on a parallel grid, the share of the activity that it holds and of its voxels with data.
 
     `nearest` holds, for each axis of the grid, the axis of the volume that lies along it.
@@ -113,7 +126,7 @@ def _along_axes(array: np.ndarray, given: Grid, grid: Grid, nearest: np.ndarray)
     for new, old in enumerate(nearest):
         centres = _positions(given, grid, int(old), new)
         width = grid.spacing_mm[new] / given.spacing_mm[old]
-        matrices[2 - int(old)], inside = _axis_matrix(given.size[old], centres, width)
+        matrices[2 - int(old)], inside = _axis_matrix(given.size[old], centres, width, blocks)
         covered *= inside.mean()
         held[2 - int(old)] = _held_by(given.size[old], centres, width)
     if covered == 0:
@@ -136,7 +149,7 @@ def _positions(given: Grid, grid: Grid, old: int, new: int) -> np.ndarray:
     return np.where(np.abs(centres - whole) < SAME_PLACE, whole, centres)
 
 
-def _axis_matrix(count: int, centres: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+def _axis_matrix(count: int, centres: np.ndarray, width: float, blocks: bool) -> tuple[np.ndarray, np.ndarray]:
     """The matrix [new, count] of one axis, and which of the new voxels reach into the field: boolean [new].
 
     `centres` and `width` of the new voxels are in samples.
@@ -145,12 +158,22 @@ def _axis_matrix(count: int, centres: np.ndarray, width: float) -> tuple[np.ndar
     same = not larger and np.array_equal(centres, np.round(centres))
     if same:
         matrix = (centres[:, None] == np.arange(count)).astype(np.float32)
+    elif blocks:
+        matrix = _overlaps(count, centres, width)
     elif larger:
         matrix = averages_at(count, centres, width)
     else:
         matrix = spline_matrix(count, centres).astype(np.float32)
     inside = (centres + width / 2 > -0.5 + SAME_PLACE) & (centres - width / 2 < count - 0.5 - SAME_PLACE)
     return matrix * inside[:, None].astype(np.float32), inside
+
+
+def _overlaps(count: int, centres: np.ndarray, width: float) -> np.ndarray:
+    """The share of each new voxel that each of `count` samples fills: [new, count]."""
+    low, high = (centres - width / 2)[:, None], (centres + width / 2)[:, None]
+    samples = np.arange(count)
+    shared = np.minimum(high, samples + 0.5) - np.maximum(low, samples - 0.5)
+    return (np.maximum(shared, 0) / width).astype(np.float32)
 
 
 def _held_by(count: int, centres: np.ndarray, width: float) -> np.ndarray:

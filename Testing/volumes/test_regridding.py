@@ -56,7 +56,7 @@ def activity(volume: Volume) -> float:
 @settings(max_examples=12, deadline=None)
 def test_activity_is_kept_inside_what_both_grids_cover(spacing_mm, voxel_mm) -> None:
     noise = np.pad(np.random.default_rng(0).random((14, 12, 13)), 7)
-    for array, within in ((noise, 3e-3), (gaussian_filter(noise, 1.0), 1e-4)):  # one voxel sharp, and as sharp as PET
+    for array, within in ((noise, 3e-3), (gaussian_filter(noise, 1.0), 5e-4)):  # one voxel sharp, and as sharp as PET
         volume = make_volume(array, spacing_mm)
         cubic = regridded(volume, cubic_grid(volume.image, voxel_mm))
         assert activity(cubic) == pytest.approx(activity(volume), rel=within)
