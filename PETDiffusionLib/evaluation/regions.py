@@ -69,7 +69,7 @@ def dicom_regions(path: Path, image: sitk.Image, frame_of_reference: str | None)
 
 def frame_of_reference(path: Path) -> str | None:
     """The UID of the frame of reference of a DICOM image or a folder of one; None where there is none."""
-    from PETDiffusionLib.volumes.headers import is_dicom_file, read_header
+    from PETDiffusionLib.volumes.dicom_files import is_dicom_file, read_header
 
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     image = next((file for file in files if file.is_file() and is_dicom_file(file)), None)
@@ -105,7 +105,7 @@ def _the_file(path: Path) -> Path:
 
 
 def _sop_class(path: Path) -> str | None:
-    from PETDiffusionLib.volumes.headers import is_dicom_file, read_header
+    from PETDiffusionLib.volumes.dicom_files import is_dicom_file, read_header
 
     file = _the_file(path)
     if not file.is_file() or not is_dicom_file(file):
