@@ -21,6 +21,8 @@ from PETDiffusionLib.volumes.times import combine
 TIME_TAGS = ("TemporalPositionIndex", "FrameReferenceTime", "TemporalPositionIdentifier")
 GATE_TAGS = (
     "TriggerTime",
+    "NominalCardiacTriggerDelayTime",
+    "NominalRespiratoryTriggerDelayTime",
     "NominalPercentageOfCardiacPhase",
     "NominalPercentageOfRespiratoryPhase",
     "LowRRValue",

@@ -108,9 +108,13 @@ def _decay_start(
 ) -> tuple[datetime | None, str | None]:
     """The moment that DecayCorrection START refers to, and the tag that it is from.
 
-    In this order: the series time (unless an acquisition came before it, for then the series was made again later),
-    GE's scan time, the time that the frames count from, and the first acquisition that is there.
+    In this order: the moment that Enhanced PET names, the series time (unless an acquisition came before it, for then
+    the series was made again later), GE's scan time, the time that the frames count from, and the first acquisition
+    that is there.
     """
+    stated = parse_datetime(common_value(headers, "DecayCorrectionDateTime"), headers[0].get("TimezoneOffsetFromUTC"))
+    if stated is not None:
+        return stated, tag_name("DecayCorrectionDateTime")
     earliest, source = _earliest(acquisitions)
     series = combine(common_value(headers, "SeriesDate"), common_value(headers, "SeriesTime"))
     if series is not None and earliest is not None and series <= earliest:

@@ -13,6 +13,7 @@ from pydicom.uid import UID
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes.copies import without_copies
 from PETDiffusionLib.volumes.dicom_files import is_dicom_file, read_header
+from PETDiffusionLib.volumes.enhanced import check_concatenation, frame_headers, is_enhanced
 from PETDiffusionLib.volumes.headers import tag_name
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
@@ -75,8 +76,10 @@ def find_pet_series(path: str | os.PathLike[str]) -> PetSeries:
         )
     if len(series) > 1:
         raise _mixed(path, series)
-    (headers,) = series.values()
-    _check_pet(path, headers)
+    (files,) = series.values()
+    _check_pet(path, files)
+    check_concatenation(files, f"The series in '{path}'")
+    headers = [header for file in files for header in (frame_headers(file) if is_enhanced(file) else [file])]
     return PetSeries(*without_copies(headers))
 
 
@@ -136,7 +139,7 @@ def _summary(uid: str, headers: Sequence[Dataset]) -> SeriesSummary:
         modality=str(first.get("Modality", "unknown")),
         description=str(first.get("SeriesDescription", "")),
         units=str(first.get("Units", "")),
-        slices=len(headers),
+        slices=sum(int(header.get("NumberOfFrames") or 1) for header in headers),
         first_file=str(first.filename),
     )
 
@@ -160,11 +163,13 @@ def _check_pet(path: Path, headers: Sequence[Dataset]) -> None:
         raise PETDiffusionError(
             "not-pet", f"A PET series (Modality PT) is expected, '{path}' holds {found} instead of PET. Choose the PET."
         )
-    if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers):
+    other = [header for header in headers if int(header.get("NumberOfFrames") or 1) > 1 and not is_enhanced(header)]
+    if other:
         raise PETDiffusionError(
             "multi-frame",
-            f"One slice per DICOM file is expected, '{path}' is enhanced (multi-frame) DICOM. "
-            "Convert it to a classic PET series, or to NIfTI or NRRD with its unit.",
+            f"Classic or Enhanced PET is expected, '{other[0].filename}' holds {other[0].NumberOfFrames} frames as "
+            f"{UID(other[0].SOPClassUID).name}, which does not say where and when each frame was measured. "
+            "Export the PET series itself.",
         )
     if any(int(header.get("SamplesPerPixel") or 1) > 1 for header in headers):
         raise PETDiffusionError(
