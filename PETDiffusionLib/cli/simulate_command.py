@@ -13,6 +13,7 @@ from PETDiffusionLib.cli.simulate_sinogram import SINOGRAMS, simulate_sinogram, 
 from PETDiffusionLib.cli.study_folder import study_folder
 from PETDiffusionLib.jobs.manifest import RESEARCH_USE
 from PETDiffusionLib.jobs.reporters import plain
+from PETDiffusionLib.methods.catalogue import METHODS
 
 if TYPE_CHECKING:
     from PETDiffusionLib.simulation import Study
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # Said here, since help must not wait for what simulates; a test compares them.
 SCANNERS = "whole-body-4.7, whole-body-4.1 (the default), digital-2.7, head-2.1, long-3.3"
 TRACERS = "fdg (the default), dotatate, amyloid-negative, amyloid-positive"
+POSITIONS = METHODS["osem"].options["patient_position"].choices
 VOLUMES = ("low_dose", "reference", "phantom")
 FILES = {"study": "study.json", **{name: f"{name}.nii.gz" for name in (*VOLUMES, "labels")}}
 
@@ -55,6 +57,12 @@ def add_commands(commands: Any) -> None:
     simulate.add_argument(
         "--seed", type=whole_number_from(0), default=0, metavar="N", help="same seed, same study (default: 0)"
     )
+    simulate.add_argument(
+        "--patient-position",
+        choices=POSITIONS,
+        default=POSITIONS[0],
+        help=f"how the phantom lies in the scanner of --sinogram (default: {POSITIONS[0]})",
+    )
     simulate.add_argument("--scanner", default="whole-body-4.1", help=f"voxels, resolution, reconstruction: {SCANNERS}")
     simulate.add_argument("--tracer", default="fdg", help=f"which uptake the organs have: {TRACERS}")
     simulate.add_argument("--names", metavar="TABLE", help="label numbers and names (.tsv, .csv) of a label volume")
@@ -71,7 +79,9 @@ def _simulate(arguments: argparse.Namespace) -> int:
         return thin(arguments.measured, arguments.out, arguments.drf, arguments.seed, arguments.overwrite)
     phantom = {name: getattr(arguments, name) for name in ("phantom", "seed", "tracer", "names", "ct", "uptake")}
     if arguments.sinogram is not None:
-        return simulate_sinogram(arguments.sinogram, phantom, arguments.out, arguments.drf, arguments.overwrite)
+        return simulate_sinogram(
+            arguments.sinogram, phantom, arguments.out, arguments.drf, arguments.patient_position, arguments.overwrite
+        )
     with study_folder(arguments.out, FILES, arguments.overwrite) as paths:
         from PETDiffusionLib.simulation import simulate_study
 

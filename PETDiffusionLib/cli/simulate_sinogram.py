@@ -27,8 +27,13 @@ TERMS = {name.removesuffix(".hs"): name for name in SINOGRAM_PARTS}
 TRUTH = {"truth": "phantom.nii.gz", "mu": "mu.nii.gz", "labels": "labels.nii.gz"}
 
 
-def simulate_sinogram(scanner: str, phantom: dict[str, Any], folder: Path, drf: float, overwrite: bool) -> int:
-    """Write a sinogram folder of a phantom, with the phantom's activity in SUV, mu in 1/cm and labels beside it."""
+def simulate_sinogram(
+    scanner: str, phantom: dict[str, Any], folder: Path, drf: float, position: str, overwrite: bool
+) -> int:
+    """Write a sinogram folder of a phantom, with the phantom's activity in SUV, mu in 1/cm and labels beside it.
+
+    `position` is DICOM's name of how the phantom lies in the scanner (HFS ...).
+    """
     with study_folder(folder, {"facts": "sinogram.json", **TRUTH, **TERMS}, overwrite) as paths:
         import SimpleITK as sitk
 
@@ -38,7 +43,7 @@ def simulate_sinogram(scanner: str, phantom: dict[str, Any], folder: Path, drf: 
         from PETDiffusionLib.sinograms.interfile import write_interfile
         from PETDiffusionLib.volumes import Volume, write_volume
 
-        geometry = named_scanner(scanner)
+        geometry = named_scanner(scanner).with_patient(position)
         print(f"Simulating {phantom['phantom']} in {geometry.name} at a dose reduction of {drf:g} ...", file=sys.stderr)
         made = make_phantom(**phantom)
         expected = project_phantom(made, _long_enough(geometry, made))

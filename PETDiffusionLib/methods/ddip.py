@@ -43,6 +43,7 @@ from PETDiffusionLib.reconstruction.posterior import (
     posterior_sampling,
 )
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
+from PETDiffusionLib.sinograms.orientation import in_patient_order, in_scanner_order
 from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
 
 ALPHAS_CUMPROD = linear_alphas_cumprod()
@@ -110,8 +111,9 @@ def reconstruct_with_prior(
 ) -> PriorReconstruction:
     """Reconstruct by "ddip", "dds" or "dps" with the prior `model`, starting from OSEM.
 
-    The grid is that of `methods.reconstruct`. `anatomy` is an MR or CT in the scanner's coordinates. `progress(stage,
-    fraction)` may raise Cancelled. Raises PETDiffusionError for a model that is no prior, or settings that do not fit.
+    The grid is that of `methods.reconstruct`. `anatomy` is an MR or CT in LPS about the scanner's centre.
+    `progress(stage, fraction)` may raise Cancelled. Raises PETDiffusionError for a model that is no prior, or settings
+    that do not fit.
     """
     progress = progress or (lambda stage, fraction: None)
     warn = warn or (lambda code, sentence: None)
@@ -179,7 +181,7 @@ def _facts(
         "model_sha256": card.sha256,
         "scanner": sinogram.geometry.name,
         "projector": type(projector).__name__,
-        "grid": {"shape": grid.shape[::-1], "voxel_size_mm": grid.voxel_size_mm},
+        "grid": grid.described(),
         "device": str(projector.device),
         "activity_scale": walk.scale,
         "seconds_an_evaluation": round(cost.evaluation_s, 3),
@@ -237,7 +239,8 @@ class _Walk:
 
     def denoiser(self, network: ResidualUNet3D, axes: tuple[int, ...] = ()) -> Denoiser:
         """The prior that `network` is, on this grid, through a mirror along `axes`."""
-        return mirrored(PriorDenoiser(FastPrecision(network), ALPHAS_CUMPROD, self.grid.voxel_size_mm[0]), axes)
+        prior = PriorDenoiser(FastPrecision(network), ALPHAS_CUMPROD, self.grid.voxel_size_mm[0])
+        return _seeing_the_patient(mirrored(prior, axes), self.grid.position)
 
     def _knowing_the_data(self, draw: int) -> Denoiser:
         """The method's denoiser; an adapting one has a network of its own, so that draws do not learn from another."""
@@ -253,6 +256,16 @@ class _Walk:
             trained = adapt_low_rank(network, RANK, seed)
         rate = ADAPTATION_RATES[chosen.adapt]
         return AdaptingDenoiser(self.denoiser(network, axes), trained, rate, self.problem, mu, chosen.inner)
+
+
+def _seeing_the_patient(denoiser: Denoiser, position: str) -> Denoiser:
+    """The denoiser of volumes along the scanner's axes; `denoiser` sees them as it was trained, along the patient's."""
+
+    def seen(x_t: torch.Tensor, t: float, condition: torch.Tensor) -> torch.Tensor:
+        x0 = denoiser(in_patient_order(x_t, position), t, in_patient_order(condition, position))
+        return in_scanner_order(x0, position).contiguous()
+
+    return seen
 
 
 def load_prior(card: ModelCard) -> ResidualUNet3D:
@@ -277,7 +290,7 @@ def _condition(anatomy: sitk.Image | None, grid: ImageGrid, device: torch.device
     if not values.max() > 0:
         raise PETDiffusionError(
             "bad-anatomy",
-            "The anatomical image shows nothing in the scanner's field of view. Give it in the scanner's coordinates.",
+            "The anatomical image shows nothing in the scanner's field of view. Give it about the scanner's centre.",
         )
     return torch.from_numpy(values / activity_scale(values)).to(device)[None, None]
 
@@ -315,7 +328,7 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a job of ddip, dds or dps: read the sinogram, its terms and the anatomy, reconstruct, write."""
     options = job.options
     progress("Reading", 0.0)
-    sinogram = read_measurement(job.inputs, options["attenuation_unit"])
+    sinogram = read_measurement(job.inputs, options["attenuation_unit"], options["patient_position"])
     anatomy = read_volume(job.inputs["anatomy"]).image if "anatomy" in job.inputs else None
     own = {name: options[name] for name in ("steps", "mu", "adapt", "inner", "guidance") if name in options}
     shape = None if options["shape"] is None else tuple(options["shape"])

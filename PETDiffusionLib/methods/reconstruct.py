@@ -22,6 +22,7 @@ from PETDiffusionLib.reconstruction.resolution import post_filtered
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
 from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
 
+READING = ("overwrite", "attenuation_unit", "patient_position")  # options of what comes before the reconstruction
 Progress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
 
@@ -69,7 +70,7 @@ def reconstruct(
     facts: dict[str, Any] = {
         "method": method,
         "scanner": sinogram.geometry.name,
-        "grid": {"shape": grid.shape[::-1], "voxel_size_mm": grid.voxel_size_mm},
+        "grid": grid.described(),
         "device": str(where),
         "not_corrected": sinogram.not_corrected,
     }
@@ -94,11 +95,11 @@ def reconstruct(
 
 def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a reconstruction job: read the sinogram and its terms, reconstruct, write. Returns the facts."""
-    options = {name: value for name, value in job.options.items() if name not in ("overwrite", "attenuation_unit")}
+    options = {name: value for name, value in job.options.items() if name not in READING}
     if options.get("shape") is not None:
         options["shape"] = tuple(options["shape"])
     progress("Reading", 0.0)
-    sinogram = read_measurement(job.inputs, job.options["attenuation_unit"])
+    sinogram = read_measurement(job.inputs, job.options["attenuation_unit"], job.options["patient_position"])
     start = read_volume(job.inputs["start"]).image if "start" in job.inputs else None
     result = reconstruct(
         sinogram, job.method, **options, start=start, device=job.device, progress=progress, warn=warn

@@ -115,7 +115,8 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a restoring job ("restore-sinogram"), or one that reconstructs afterwards ("red"). Returns the facts."""
     options = job.options
     progress("Reading", 0.0)
-    sinogram = read_measurement(job.inputs, options["attenuation_unit"]).to(choose_device(job.device, double=True))
+    sinogram = read_measurement(job.inputs, options["attenuation_unit"], options["patient_position"])
+    sinogram = sinogram.to(choose_device(job.device, double=True))
     warn_of_the_data(sinogram, warn)
     shape = options.get("shape")
     grid = default_grid(sinogram.geometry, options.get("voxel_mm"), None if shape is None else tuple(shape[::-1]))
@@ -151,7 +152,7 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     progress("Writing", 1.0)
     for role, array in images.items():
         write_volume(Volume(_image(grid, array, options["post_filter_mm"]), unit, {}), job.outputs[role])
-    return facts | {"unit": unit, "grid": {"shape": grid.shape[::-1], "voxel_size_mm": grid.voxel_size_mm}}
+    return facts | {"unit": unit, "grid": grid.described()}
 
 
 def _report_part(progress: Progress, part: int, parts: int, stage: str, fraction: float) -> None:

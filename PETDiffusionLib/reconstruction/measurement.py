@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PETDiffusionLib.projection.attenuation import attenuation_factors, mu_from_
 from PETDiffusionLib.projection.choice import make_projector
 from PETDiffusionLib.sinograms import Sinogram, default_grid
 from PETDiffusionLib.sinograms.files import read_sinogram, read_term
+from PETDiffusionLib.sinograms.orientation import position
 from PETDiffusionLib.volumes import Unit, read_volume
 
 # From the unit of a mu-map to 1/mm.
@@ -26,7 +28,7 @@ PLAUSIBLE_MU_PER_MM = (0.002, 0.05)  # where the largest value of a mu-map lies:
 
 
 def with_attenuation_map(sinogram: Sinogram, image: sitk.Image, unit: str) -> Sinogram:
-    """With the attenuation of a mu-map (or a CT, `unit` "hu") in the scanner's coordinates.
+    """With the attenuation of a mu-map (or a CT, `unit` "hu") in LPS about the scanner's centre.
 
     Raises PETDiffusionError "bad-mu-map" for values that cannot be of that unit, or a map beside the field of view.
     """
@@ -37,7 +39,7 @@ def with_attenuation_map(sinogram: Sinogram, image: sitk.Image, unit: str) -> Si
         raise PETDiffusionError(
             "bad-mu-map",
             f"Read as {unit}, the mu-map reaches {mu.max():.4g} per mm in the field of view, where water has 0.0096. "
-            "Give its unit by --attenuation-unit (per-cm, per-mm or hu), and the map in the scanner's coordinates.",
+            "Give its unit by --attenuation-unit (per-cm, per-mm or hu), and the map about the scanner's centre.",
         )
     device = sinogram.prompts.device
     projector = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, device=device)
@@ -46,9 +48,14 @@ def with_attenuation_map(sinogram: Sinogram, image: sitk.Image, unit: str) -> Si
     return sinogram.with_factors(factors, "attenuation")
 
 
-def read_measurement(inputs: dict[str, Path], attenuation_unit: str) -> Sinogram:
-    """The sinogram of a job's inputs with the terms beside it. Raises PETDiffusionError where they do not fit."""
+def read_measurement(inputs: dict[str, Path], attenuation_unit: str, patient_position: str | None = None) -> Sinogram:
+    """The sinogram of a job's inputs with the terms beside it. Raises PETDiffusionError where they do not fit.
+
+    `patient_position` (HFS ...) is for a sinogram that does not say how the patient lay.
+    """
     sinogram = read_sinogram(inputs["sinogram"])
+    if patient_position is not None:
+        sinogram = replace(sinogram, geometry=sinogram.geometry.with_patient(patient_position))
     if "attenuation_factors" in inputs:
         factors = read_term(inputs["attenuation_factors"], sinogram)
         if factors.min() < 0 or factors.max() > 1.001:
@@ -86,7 +93,18 @@ def image_unit(sinogram: Sinogram) -> Unit:
 
 
 def warn_of_the_data(sinogram: Sinogram, warn: Callable[[str, str], None]) -> None:
-    """Say by `warn(code, sentence)` what nothing corrects, and what a Poisson model cannot take."""
+    """Say by `warn(code, sentence)` what nothing corrects, what a Poisson model cannot take, what is assumed."""
+    for sentence in sinogram.warnings:
+        warn("sinogram", sentence)
+    stated = sinogram.geometry.patient_position
+    if stated.code is None:
+        assumed = position(stated.taken)
+        warn(
+            "patient-position",
+            f"The sinogram does not say how the patient lay: {assumed.entry} first, {assumed.rotation} "
+            f"({assumed.code}) is assumed. If that is not so, the volume's left and right, front and back or head and "
+            "feet are exchanged, and a mu-map does not fit: give --patient-position.",
+        )
     if sinogram.not_corrected:
         missing = " and ".join(", ".join(sinogram.not_corrected).rsplit(", ", 1))
         warn("not-corrected", f"Not corrected for {missing}: the values are not quantitative.")

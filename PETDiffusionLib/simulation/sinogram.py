@@ -20,6 +20,7 @@ from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.regridding import labels_on_grid, regridded
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry
 from PETDiffusionLib.sinograms.grid import ImageGrid, default_grid
+from PETDiffusionLib.sinograms.orientation import in_scanner_order, sizes_in_scanner_order
 from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 from PETDiffusionLib.sinograms.sinogram import EFFECTS, Sinogram
 
@@ -31,7 +32,8 @@ class ExpectedSinogram:
     """Expected counts of a phantom at full dose, and what is known about it.
 
     Tensors are [plane, view, tangential(, tof)]. `attenuation` and `normalisation` are the factors from line integrals
-    in SUV mm to counts. Volumes are [z, y, x] on `grid`: the true activity in SUV, mu in 1/mm, and labels.
+    in SUV mm to counts. Volumes are [z, y, x] on `grid`, along the scanner's axes: the true activity in SUV, mu in
+    1/mm, and labels; `grid.to_image` gives them in LPS.
     """
 
     geometry: ScannerGeometry
@@ -85,17 +87,25 @@ def project_phantom(
 ) -> ExpectedSinogram:
     """What `geometry` expects of `phantom`, both about one centre; beyond the field of view the phantom is cut off.
 
+    It lies as the geometry says of the patient: head first, supine, where nothing is said.
+
     `trues_per_mm` are the trues at full dose for each mm of axial length, `scatter_fraction` is scatter over trues plus
     scatter, `randoms_fraction` randoms over trues, `resolution_mm` the FWHM of the scanner's intrinsic resolution.
     A `projector` of this geometry and grid saves making one for every phantom; it decides the device.
     """
-    grid = grid or default_grid(geometry)
+    position = geometry.patient_position.taken
+    geometry = geometry.with_patient(position)
+    grid = replace(grid or default_grid(geometry), position=position)
     projector = projector or make_projector(geometry, grid.shape, grid.voxel_size_mm, device=device)
-    size_mm, new_size_mm = phantom.voxel_size_mm, grid.voxel_size_mm[::-1]
+    activity, phantom_mu, labels = (
+        in_scanner_order(array, position) for array in (phantom.activity, phantom.mu, phantom.labels)
+    )
+    size_mm = sizes_in_scanner_order(phantom.voxel_size_mm, position)
+    new_size_mm = grid.voxel_size_mm[::-1]
     sigma = [resolution_mm * FWHM_TO_SIGMA / side for side in size_mm]
-    blurred = gaussian_filter(phantom.activity, sigma, mode=("nearest", "constant", "constant"))
+    blurred = gaussian_filter(activity, sigma, mode=("nearest", "constant", "constant"))
     truth, mu, blurred = (
-        regridded(array, size_mm, grid.shape, new_size_mm) for array in (phantom.activity, phantom.mu, blurred)
+        regridded(array, size_mm, grid.shape, new_size_mm) for array in (activity, phantom_mu, blurred)
     )
 
     def on_device(array: np.ndarray) -> torch.Tensor:
@@ -113,7 +123,7 @@ def project_phantom(
     randoms *= randoms_fraction * wanted / float(randoms.sum(dtype=torch.float64))
     return ExpectedSinogram(
         geometry, grid, trues, scatter, randoms, attenuation, (pairs * calibration).expand(attenuation.shape),
-        truth, mu, labels_on_grid(phantom.labels, size_mm, grid.shape, new_size_mm), phantom.label_names,
+        truth, mu, labels_on_grid(labels, size_mm, grid.shape, new_size_mm), phantom.label_names,
     )  # fmt: skip
 
 

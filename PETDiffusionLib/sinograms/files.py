@@ -63,6 +63,7 @@ def read_red_pair(path: str | os.PathLike[str]) -> tuple[Sinogram, Sinogram]:
         )
     turned = np.concatenate([pair[:, :1], pair[:, :0:-1, ::-1]], axis=1)
     geometry = parallel_beam(views=pair.shape[1], bins=pair.shape[2], bin_mm=1.0, plane_mm=1.0)
+    geometry = geometry.with_patient("HFS")  # they were made of slices of DICOM: x to the left, y to the back
     low, full = (
         Sinogram(geometry, torch.from_numpy(data[None].copy()), facts={"source": Path(path).name, "dose": dose})
         for data, dose in zip(turned, ("low", "full"), strict=True)
@@ -83,18 +84,24 @@ def _read_folder(folder: Path) -> Sinogram:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         corrected = frozenset(facts.pop("corrected", sinogram.corrected))
         sinogram = replace(sinogram, corrected=corrected, facts={**sinogram.facts, **facts})
+    if sinogram.facts.get("simulated") and sinogram.geometry.patient_position.code is None:
+        sinogram = sinogram.with_warning(
+            f"'{folder}' was simulated by an earlier version, which numbered the rings from the feet: a volume of it "
+            "is mirrored against its phantom.nii.gz, and its mu.nii.gz does not fit. Simulate it again."
+        )
     return sinogram
 
 
 def read_term(path: str | os.PathLike[str], sinogram: Sinogram) -> torch.Tensor:
     """The values of a sinogram that goes with another. Raises PETDiffusionError "bad-sinogram" for another geometry."""
     term = read_interfile(path)
-    wanted = {sinogram.geometry, sinogram.geometry.without_tof()}
-    if replace(term.geometry, name=sinogram.geometry.name) not in wanted:
+    own = sinogram.geometry
+    wanted = {own, own.without_tof()}
+    if replace(term.geometry, name=own.name, patient_position=own.patient_position) not in wanted:
         raise PETDiffusionError(
             "bad-sinogram",
             f"'{path}' is of {term.geometry.name} {term.geometry.data_shape}, the prompts are of "
-            f"{sinogram.geometry.name} {sinogram.geometry.data_shape}, or rings, segments and bins lie elsewhere. "
+            f"{own.name} {own.data_shape}, or rings, segments and bins lie elsewhere. "
             "Give terms of the same geometry.",
         )
     return term.prompts

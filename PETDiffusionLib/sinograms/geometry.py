@@ -1,8 +1,11 @@
 """Where the lines of a sinogram lie: cylindrical scanners and, as arc-corrected direct planes, parallel beams.
 
-World coordinates are in mm with the origin at the scanner's centre: x to the right and y downwards as an image is
-displayed, z along the axis into the gantry. A bin (s, phi) is the line x cos(phi) + y sin(phi) = s. It starts at
-detector 1, the upper one at phi = 0, and ends at detector 2; a ring difference is the ring of 2 minus the ring of 1.
+World coordinates are in mm with the origin at the scanner's centre: x to the right and y downwards as one faces the
+scanner from the bed, z out of the gantry along the bed; orientation.py knows what that is in the patient. A bin (s,
+phi) is the line x cos(phi) + y sin(phi) = s. It starts at detector 1, the upper one at phi = 0, and ends at detector 2;
+a ring difference is the ring of 2 minus the ring of 1. All of this is STIR's: detector angle psi lies at
+x = R sin(psi), y = -R cos(psi) (LORCoordinates.inl), detector 1 of a bin at psi = phi + beta, where s = R sin(beta),
+and 2 at phi + pi - beta (ProjDataInfoCylindricalNoArcCorr.cxx).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.sinograms.orientation import PatientPosition
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class ScannerGeometry:
     view_offset_deg: float = 0.0  # the angle of crystal 0; half a mash is added where views are mashed
     central_bin: float | None = None  # the bin through the centre; None: tangential_bins // 2
     tof: TimeOfFlight | None = None
+    patient_position: PatientPosition = PatientPosition()  # what is stated about it
 
     def __post_init__(self) -> None:
         for field in ("radius_mm", "rings", "crystals", "ring_spacing_mm", "views", "tangential_bins"):
@@ -195,6 +200,10 @@ class ScannerGeometry:
     def direct_planes(self) -> ScannerGeometry:
         """The same scanner with direct planes alone and without TOF: small, quick, a stack of 2D problems."""
         return replace(self, segments=(Segment(0, 0),), tof=None)
+
+    def with_patient(self, code: str) -> ScannerGeometry:
+        """The same with a patient in this position. Raises PETDiffusionError where another is stated."""
+        return replace(self, patient_position=self.patient_position.said(code))
 
     def without_tof(self) -> ScannerGeometry:
         """The same lines without bins of time of flight."""

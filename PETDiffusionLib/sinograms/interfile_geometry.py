@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry, Segment, TimeOfFlight
 from PETDiffusionLib.sinograms.interfile_header import PRIVATE, InterfileHeader
+from PETDiffusionLib.sinograms.orientation import PatientPosition, position_in_words, words_of
 from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA, MM_PER_PS
 
 AXES = ("tangential coordinate", "view", "axial coordinate", "segment", "timing positions")
@@ -97,6 +98,7 @@ def read_geometry(header: InterfileHeader, layout: Layout) -> ScannerGeometry:
         view_offset_deg=header.number("view offset (degrees)", known.view_offset_deg if known else 0.0),
         central_bin=header.number("petdiffusion central bin") if "petdiffusion central bin" in header else None,
         tof=_read_tof(header, layout),
+        patient_position=read_patient_position(header),
     )
     expected = [segment.planes(geometry.rings) for segment in geometry.segments]
     if expected != layout.planes:
@@ -105,6 +107,17 @@ def read_geometry(header: InterfileHeader, layout: Layout) -> ScannerGeometry:
             f"differences per segment make it {expected}"
         )
     return geometry
+
+
+def read_patient_position(header: InterfileHeader) -> PatientPosition:
+    """What the header says of how the patient lies: STIR's two keys, or Siemens' "%patient orientation"."""
+    try:
+        return position_in_words(header.text("patient orientation", ""), header.text("patient rotation", ""))
+    except ValueError as error:
+        raise header.error(
+            f'"patient orientation" should be head_in, feet_in or a position like HFS, "patient rotation" supine, '
+            f"prone, left or right: {error}"
+        ) from error
 
 
 def _is_arc_corrected(header: InterfileHeader) -> bool:
@@ -174,6 +187,7 @@ def header_lines(geometry: ScannerGeometry, data_file: str) -> list[str]:
         "!GENERAL DATA :=",
         "!GENERAL IMAGE DATA :=",
         "!type of data := PET",
+        *(f"{key} := {word}" for key, word in words_of(geometry.patient_position).items()),
         "imagedata byte order := LITTLEENDIAN",
         "!PET STUDY (General) :=",
         "!PET data type := Emission",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.sinograms.binning import EventBinner
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry, Segment, TimeOfFlight
+from PETDiffusionLib.sinograms.orientation import PatientPosition, position_in_codes
 from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
 
 FIELD_OF_VIEW = 0.7  # of the ring's radius: the lines that are binned
@@ -20,8 +22,9 @@ FIELD_OF_VIEW = 0.7  # of the ring's radius: the lines that are binned
 def read_petsird(path: str | os.PathLike[str]) -> tuple[torch.Tensor, torch.Tensor, ScannerGeometry]:
     """Prompts and delayed coincidences [plane, view, tangential(, tof)] of a PETSIRD file, and their geometry.
 
-    Gantry coordinates are taken as they are: x to the right, y downwards, z into the gantry. Raises PETDiffusionError
-    for elements that form no cylinder of rings, and "no-petsird" where the package is not installed.
+    PETSIRD does not define where the axes of its gantry point: they are taken as STIR takes them (PETSIRDInfo.cxx), for
+    its own (see orientation.py). Raises PETDiffusionError for elements that form no cylinder of rings, and "no-petsird"
+    where the package is not installed.
     """
     try:
         import petsird
@@ -31,8 +34,10 @@ def read_petsird(path: str | os.PathLike[str]) -> tuple[torch.Tensor, torch.Tens
         ) from error
     try:
         with petsird.BinaryPETSIRDReader(os.fspath(path)) as reader:
-            scanner = reader.read_header().scanner
+            header = reader.read_header()
+            scanner = header.scanner
             geometry, crystal, ring = _cylinder(scanner)
+            geometry = replace(geometry, patient_position=_patient_position(header.exam))
             prompts, delayed = EventBinner(geometry), EventBinner(geometry)
             edges = scanner.tof_bin_edges[0][0].edges
             centres_mm = (edges[1:] + edges[:-1]) / 2
@@ -53,6 +58,17 @@ def read_petsird(path: str | os.PathLike[str]) -> tuple[torch.Tensor, torch.Tens
             stacklevel=2,
         )
     return prompts.counts, delayed.counts, geometry
+
+
+def _patient_position(exam: Any) -> PatientPosition:
+    """What the file says of how the patient lay; nothing where it has no examination."""
+    if exam is None:
+        return PatientPosition()
+    said = exam.patient_orientation
+    return position_in_codes(
+        said.patient_gantry_relationship_code_sequence.code_value,
+        said.patient_orientation_modifier_code_sequence.code_value,
+    )
 
 
 def _add(

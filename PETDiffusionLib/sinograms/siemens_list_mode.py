@@ -11,6 +11,7 @@ import torch
 
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry, Segment
+from PETDiffusionLib.sinograms.interfile_geometry import read_patient_position
 from PETDiffusionLib.sinograms.interfile_header import InterfileHeader
 from PETDiffusionLib.sinograms.scanners import SCANNERS
 
@@ -61,6 +62,7 @@ def _geometry(header: InterfileHeader) -> ScannerGeometry:
         tangential_bins=header.whole("number of projections"),
         segments=tuple(Segment(d, d) for d in differences),
         tof=None,
+        patient_position=read_patient_position(header),
     )
     planes = [segment.planes(geometry.rings) for segment in geometry.segments]
     if header.whole_numbers("segment table") != planes:

@@ -48,6 +48,15 @@ class Sinogram:
         """Those of EFFECTS that nothing accounts for."""
         return tuple(effect for effect in EFFECTS if effect not in self.corrected)
 
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about what is unusual in the data or their origin."""
+        return list(self.facts.get("warnings", []))
+
+    def with_warning(self, sentence: str) -> Sinogram:
+        """With one more of them."""
+        return replace(self, facts={**self.facts, "warnings": [*self.warnings, sentence]})
+
     def to(self, device: str | torch.device) -> Sinogram:
         """The same on another device."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 
 from PETDiffusionLib.errors import PETDiffusionError
@@ -18,6 +19,7 @@ from PETDiffusionLib.sinograms.files import PROMPTS, read_red_pair, read_sinogra
 from PETDiffusionLib.sinograms.geometry import parallel_beam
 from PETDiffusionLib.training.pairs import table_rows
 from PETDiffusionLib.volumes import read_volume
+from PETDiffusionLib.volumes.model_grid import as_scanned
 
 VIEWS = BINS = 360
 
@@ -67,7 +69,8 @@ def _planes(path: Path) -> torch.Tensor:
     if path.suffix == ".hs" or (path / PROMPTS).is_file():
         return read_sinogram(path).prompts
     volume = read_volume(path)
-    array = torch.from_numpy(np.maximum(volume.array, 0).astype(np.float32))  # [z, y, x]
+    values = sitk.GetArrayFromImage(as_scanned(volume.image))  # [z, y, x]
+    array = torch.from_numpy(np.maximum(values, 0))
     side = max(array.shape[1:])
     square = torch.zeros(len(array), side, side)
     top, left = ((side - count) // 2 for count in array.shape[1:])

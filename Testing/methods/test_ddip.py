@@ -156,7 +156,7 @@ def test_an_anatomy_elsewhere_and_a_model_that_is_no_prior_are_refused(
 ) -> None:
     elsewhere = expected.grid.to_image(1.0 * (expected.labels > 0))
     elsewhere.SetOrigin((5000.0, 0.0, 0.0))
-    with pytest.raises(PETDiffusionError, match="in the scanner's coordinates"):
+    with pytest.raises(PETDiffusionError, match="about the scanner's centre"):
         reconstruct_with_prior(sinogram, QUICK, model=str(prior), anatomy=elsewhere)
     with pytest.raises(PETDiffusionError, match="not a reconstruction prior"):
         reconstruct_with_prior(sinogram, QUICK, model=str(untrained_model))

@@ -55,7 +55,7 @@ def files(expected: ExpectedSinogram, tmp_path: Path) -> Path:
         ("efficiency", expected.normalisation),
         ("background", sinogram.additive),
     ):
-        write_interfile(data, SCANNER, tmp_path / f"{name}.hs")
+        write_interfile(data, expected.geometry, tmp_path / f"{name}.hs")
     sitk.WriteImage(expected.grid.to_image(expected.mu * 10), str(tmp_path / "mu.nrrd"))
     return tmp_path
 

@@ -50,7 +50,7 @@ def _declared(name: str, title: str, own: Mapping[str, Rule]) -> Method:
         title=title,
         kind="reconstruct",
         module="PETDiffusionLib.methods.ddip",
-        inputs={**TERMS, "anatomy": File("volume", "an MR or CT in the scanner's coordinates, to guide the prior")},
+        inputs={**TERMS, "anatomy": File("volume", "an MR or CT about the scanner's centre, to guide the prior")},
         outputs={
             "image": File("volume", "the volume: .nii.gz, .nii, .nrrd, .mha", required=True),
             "uncertainty": File("volume", "also write the voxelwise standard deviation"),

@@ -10,12 +10,21 @@ from PETDiffusionLib.methods.catalogue.rules import Rule
 # What every reconstruction of a sinogram takes, with a network or without.
 TERMS = {
     "sinogram": File("sinogram", "an Interfile header (.hs), a sinogram folder, or a .npz of RED", required=True),
-    "attenuation": File("volume", "the mu-map, or a CT with --attenuation-unit hu, in the scanner's coordinates"),
+    "attenuation": File("volume", "the mu-map, or a CT with --attenuation-unit hu, about the scanner's centre"),
     "attenuation_factors": File("sinogram", "the share of photon pairs that leaves along each line, 0 to 1"),
     "normalisation": File("sinogram", "the detection efficiency of each line (1 over the correction factor)"),
     "additive": File("sinogram", "expected randoms plus scatter, in counts"),
 }
+PATIENT_POSITION = {
+    "patient_position": Rule(
+        "choice", "Patient position",
+        "how the patient lay, where the sinogram does not say it (head or feet first; supine, prone, or on the right "
+        "or left side; default: HFS, with a warning)",
+        choices=("HFS", "FFS", "HFP", "FFP", "HFDR", "HFDL", "FFDR", "FFDL"),
+    )
+}  # fmt: skip
 GRID = {
+    **PATIENT_POSITION,
     "attenuation_unit": Rule(
         "choice", "Unit of the mu-map", "the unit of the mu-map", default="per-cm", choices=("per-cm", "per-mm", "hu")
     ),

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from PETDiffusionLib.methods.catalogue.method import File, Method
-from PETDiffusionLib.methods.catalogue.reconstruct import GRID, POST_FILTER, SUBSETS, TERMS, iterations
+from PETDiffusionLib.methods.catalogue.reconstruct import (
+    GRID,
+    PATIENT_POSITION,
+    POST_FILTER,
+    SUBSETS,
+    TERMS,
+    iterations,
+)
 from PETDiffusionLib.methods.catalogue.rules import Rule
 
 MODULE = "PETDiffusionLib.methods.red"
@@ -21,7 +28,7 @@ RESTORE_SINOGRAM = Method(
     module=MODULE,
     inputs=TERMS,
     outputs={"sinogram": File("sinogram", "the restored prompts: .hs", required=True)},
-    options={**STEPS, "attenuation_unit": GRID["attenuation_unit"]},
+    options={**STEPS, **PATIENT_POSITION, "attenuation_unit": GRID["attenuation_unit"]},
     task=TASK,
     default_model=BUNDLED_MODEL,
 )
