@@ -101,7 +101,8 @@ def _read_images(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _dicom_regions(arguments: argparse.Namespace, reference: Any) -> Any:
     """The regions of --labels on the grid of the reference, where they are an RTSTRUCT or SEG; else None."""
-    from PETDiffusionLib.evaluation.regions import dicom_regions, frame_of_reference, is_dicom_regions
+    from PETDiffusionLib.evaluation.regions import dicom_regions, is_dicom_regions
+    from PETDiffusionLib.volumes.dicom_files import frame_of_reference
 
     if arguments.labels is None or not is_dicom_regions(arguments.labels):
         return None

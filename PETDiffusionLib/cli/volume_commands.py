@@ -8,12 +8,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_stated_unit
+from PETDiffusionLib.cli.arguments import (
+    UNITS,
+    add_dose_arguments,
+    add_stated_unit,
+    number_above,
+    whole_number_from,
+)
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.methods.catalogue.rules import stated_suv
 
 if TYPE_CHECKING:
     from PETDiffusionLib.volumes import Volume
+    from PETDiffusionLib.volumes.regridding import Grid
 
 
 def add_commands(commands: Any) -> None:
@@ -29,16 +36,43 @@ def add_commands(commands: Any) -> None:
 
     convert = commands.add_parser(
         "convert",
-        help="write a volume in another format or unit",
-        description="Write any readable volume as .nii.gz, .nii, .nrrd or .mha, in SUV or Bq/ml.",
+        help="write a volume in another format, unit or grid",
+        description="Write any readable volume as .nii.gz, .nii, .nrrd or .mha, in SUV or Bq/ml, on its own grid or "
+        "another. Of a dynamic or gated series every frame is written.",
     )
     convert.add_argument("input", metavar="INPUT", type=Path, help="NIfTI, NRRD, MHA or a folder of DICOM PT")
     convert.add_argument("output", metavar="OUTPUT", type=Path)
     convert.add_argument("--unit", choices=("suv", "bqml"), help="the unit to write (as it is, if not given)")
     add_stated_unit(convert, "--input-unit")
+    _add_grid_arguments(convert)
     convert.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     add_dose_arguments(convert)
     convert.set_defaults(run=_convert)
+
+
+def _add_grid_arguments(convert: argparse.ArgumentParser) -> None:
+    group = convert.add_argument_group("another grid (the total activity is kept; what is cut off is said)")
+    grids = group.add_mutually_exclusive_group()
+    grids.add_argument(
+        "--voxel-mm",
+        type=number_above(0),
+        metavar="X",
+        help="cubic voxels of this side about the same centre, in SUV where that is known",
+    )
+    grids.add_argument(
+        "--grid",
+        choices=("ddpm3d",),
+        help="the grid of the published 3D DDPM: --voxel-mm 1.65 --shape 288 192 520",
+    )
+    grids.add_argument("--like", type=Path, metavar="REFERENCE", help="the grid of this volume, to the bit")
+    group.add_argument(
+        "--shape",
+        type=whole_number_from(2),
+        nargs=3,
+        metavar=("X", "Y", "Z"),
+        help="with --voxel-mm: so many voxels from right to left, front to back and foot to head (default: all that "
+        "cover the volume)",
+    )
 
 
 def _suv(arguments: argparse.Namespace) -> int:
@@ -56,19 +90,55 @@ def _convert(arguments: argparse.Namespace) -> int:
     from PETDiffusionLib.jobs.input_files import with_data
     from PETDiffusionLib.jobs.manifest import manifest_path
     from PETDiffusionLib.jobs.runner import check_output
-    from PETDiffusionLib.volumes import read_volume, to_bqml, to_suv, write_volume
+    from PETDiffusionLib.volumes import read_volume, write_volume
 
-    check_output(arguments.output, with_data(arguments.input), arguments.overwrite)
-    volume = read_volume(arguments.input, UNITS.get(arguments.input_unit))
-    if arguments.unit is not None:
-        _require_known_unit(volume, arguments)
-        volume = {"suv": to_suv, "bqml": to_bqml}[arguments.unit](volume, **stated_suv(vars(arguments)))
+    if arguments.shape is not None and arguments.voxel_mm is None:
+        raise PETDiffusionError("bad-option", "--shape counts voxels of a size that is given: add --voxel-mm.")
+    read = [*with_data(arguments.input), *(with_data(arguments.like) if arguments.like else [])]
+    check_output(arguments.output, read, arguments.overwrite)
+    volume = _in_unit(read_volume(arguments.input, UNITS.get(arguments.input_unit)), arguments)
+    if (grid := _wanted_grid(volume, arguments)) is not None:
+        from PETDiffusionLib.volumes.regridding import regridded
+
+        volume = regridded(volume, grid)
     write_volume(volume, arguments.output)
     manifest_path(arguments.output).unlink(missing_ok=True)  # it was of the volume that stood there
     for sentence in volume.warnings:
         print(f"Warning: {sentence}", file=sys.stderr)
     print(f"{arguments.output} ({volume.unit})")
     return 0
+
+
+def _in_unit(volume: Volume, arguments: argparse.Namespace) -> Volume:
+    """The volume in the unit that is asked for; on cubic voxels, without being asked, in SUV where that is known."""
+    from PETDiffusionLib.volumes import Volume, to_bqml, to_suv
+
+    stated = stated_suv(vars(arguments))
+    if arguments.unit is not None:
+        _require_known_unit(volume, arguments)
+        return {"suv": to_suv, "bqml": to_bqml}[arguments.unit](volume, **stated)
+    if arguments.voxel_mm is None and arguments.grid is None:
+        return volume
+    try:
+        return to_suv(volume, **stated)
+    except PETDiffusionError as error:
+        said = f"The values are not in SUV but stay as they are ({volume.unit}). {error.sentence}"
+        return Volume(volume.image, volume.unit, {**volume.facts, "warnings": [*volume.warnings, said]})
+
+
+def _wanted_grid(volume: Volume, arguments: argparse.Namespace) -> Grid | None:
+    """The grid that is asked for, None for the volume's own."""
+    from PETDiffusionLib.volumes import regridding
+    from PETDiffusionLib.volumes.reading import open_frames
+
+    if arguments.like is not None:
+        _require_same_room(arguments.input, arguments.like)
+        return regridding.Grid.of(open_frames(arguments.like).read(0).image)
+    if arguments.grid is not None:
+        return regridding.cubic_grid(volume.image, regridding.DDPM3D_VOXEL_MM, regridding.DDPM3D_SHAPE)
+    if arguments.voxel_mm is not None:
+        return regridding.cubic_grid(volume.image, arguments.voxel_mm, arguments.shape)
+    return None
 
 
 def _require_known_unit(volume: Volume, arguments: argparse.Namespace) -> None:
@@ -78,4 +148,17 @@ def _require_known_unit(volume: Volume, arguments: argparse.Namespace) -> None:
             "no-unit",
             f"'{arguments.input}' does not say the unit of its values, so they cannot become {arguments.unit}. "
             "State what they are: --input-unit suv or --input-unit bqml.",
+        )
+
+
+def _require_same_room(path: Path, reference: Path) -> None:
+    """Refuse a reference that is known to lie in another frame of reference."""
+    from PETDiffusionLib.volumes.dicom_files import frame_of_reference
+
+    ours, theirs = frame_of_reference(path), frame_of_reference(reference)
+    if ours and theirs and ours != theirs:
+        raise PETDiffusionError(
+            "other-frame",
+            f"'{path}' lies in the frame of reference {ours} and '{reference}' in {theirs}: places in one mean nothing "
+            "in the other. Give a reference of the same scan, or a registered volume in NIfTI, NRRD or MHA.",
         )

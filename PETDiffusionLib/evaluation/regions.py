@@ -67,15 +67,6 @@ def dicom_regions(path: Path, image: sitk.Image, frame_of_reference: str | None)
     return segmentation_regions(file, image, frame_of_reference)
 
 
-def frame_of_reference(path: Path) -> str | None:
-    """The UID of the frame of reference of a DICOM image or a folder of one; None where there is none."""
-    from PETDiffusionLib.volumes.dicom_files import is_dicom_file, read_header
-
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    image = next((file for file in files if file.is_file() and is_dicom_file(file)), None)
-    return None if image is None else str(read_header(image).get("FrameOfReferenceUID") or "") or None
-
-
 def unique_names(names: Mapping[int, str], what: str) -> tuple[dict[int, str], dict[int, str]]:
     """A name of its own for each number, and a note for those whose name is another's too; `what` numbers them."""
     given = list(names.values())

@@ -71,3 +71,10 @@ def read_header(path: str | os.PathLike[str], pixels: bool = False) -> Dataset:
         raise PETDiffusionError(
             "bad-file", f"'{path}' is truncated or damaged DICOM ({type(error).__name__}: {error}). Copy it again."
         ) from error
+
+
+def frame_of_reference(path: str | os.PathLike[str]) -> str | None:
+    """The UID of the frame of reference of a DICOM image or a folder of one; None where there is none."""
+    files = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
+    image = next((file for file in files if file.is_file() and is_dicom_file(file)), None)
+    return None if image is None else str(read_header(image).get("FrameOfReferenceUID") or "") or None

@@ -14,8 +14,9 @@ from pydicom.uid import generate_uid
 from PETDiffusionLib.cli import main
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.evaluation.grids import patient_image
-from PETDiffusionLib.evaluation.regions import dicom_regions, frame_of_reference, is_dicom_regions
+from PETDiffusionLib.evaluation.regions import dicom_regions, is_dicom_regions
 from PETDiffusionLib.volumes import Volume, write_volume
+from PETDiffusionLib.volumes.dicom_files import frame_of_reference
 from Testing.evaluation.dicom_regions import ROOM, box, write_structure_set
 from Testing.volumes.dicom_series import COLUMNS, ROWS, pet_slice
 

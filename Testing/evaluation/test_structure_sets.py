@@ -10,8 +10,9 @@ from skimage.draw import polygon2mask
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.evaluation.contours import polygon_mask
 from PETDiffusionLib.evaluation.grids import patient_image
-from PETDiffusionLib.evaluation.regions import dicom_regions, frame_of_reference, is_dicom_regions
+from PETDiffusionLib.evaluation.regions import dicom_regions, is_dicom_regions
 from PETDiffusionLib.volumes import read_volume
+from PETDiffusionLib.volumes.dicom_files import frame_of_reference
 from Testing.evaluation.dicom_regions import ROOM, box, circle, write_structure_set
 
 SPACING, ORIGIN, SIZE = (2.0, 2.0, 3.0), (-39.0, -37.0, -30.0), (40, 38, 21)
