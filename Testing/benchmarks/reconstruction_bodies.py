@@ -21,6 +21,7 @@ from PETDiffusionLib.simulation.phantom import Phantom
 from PETDiffusionLib.simulation.regridding import labels_on_grid, regridded
 from PETDiffusionLib.simulation.sinogram import ExpectedSinogram, project_phantom
 from PETDiffusionLib.sinograms import ImageGrid, parallel_beam
+from PETDiffusionLib.sinograms.orientation import in_scanner_order
 from Testing.benchmarks.bodies import SHARED_DATA, cut_about, labelled_head, labelled_torso
 
 RESOLUTION_MM = 4.5
@@ -85,7 +86,7 @@ def study_of(body: Body) -> Study:
     return Study(
         project_phantom(phantom, geometry, grid, resolution_mm=RESOLUTION_MM),
         gridded(gaussian_filter(phantom.activity, sigma)),
-        grid.to_image(gridded(anatomy)),
+        grid.to_image(in_scanner_order(gridded(anatomy), grid.position)),
         organs,
         on_lesion,
         core if core.sum() > 100 else around,

@@ -37,10 +37,11 @@ from PETDiffusionLib.reconstruction import osem
 from PETDiffusionLib.simulation.sinogram import ExpectedSinogram, project_phantom
 from PETDiffusionLib.sinograms.geometry import parallel_beam
 from PETDiffusionLib.sinograms.grid import ImageGrid
+from PETDiffusionLib.sinograms.orientation import in_scanner_order
 from PETDiffusionLib.sinograms.sinogram import Sinogram
 from PETDiffusionLib.training.red import network_of
 from Testing.benchmarks.baselines import gaussian
-from Testing.benchmarks.bodies import Body, as_image, test_bodies, tuning_bodies
+from Testing.benchmarks.bodies import Body, test_bodies, tuning_bodies
 from Testing.benchmarks.gallery import write_gallery
 from Testing.benchmarks.rows import read_rows
 from Testing.benchmarks.spread import share_and_factor
@@ -135,8 +136,8 @@ def _replaced(sinogram: Sinogram, prompts: torch.Tensor) -> Sinogram:
 def _denoised(image: np.ndarray, model: str, seed: int) -> np.ndarray:
     import SimpleITK as sitk
 
-    result = denoise(as_image(image, GRID.voxel_size_mm), preset="fast", model=model, seed=seed)
-    return sitk.GetArrayFromImage(result.image)
+    result = denoise(GRID.to_image(image), preset="fast", model=model, seed=seed)
+    return in_scanner_order(sitk.GetArrayFromImage(result.image), GRID.position)
 
 
 def tuned_gaussians(bench: Bench, path: Path) -> dict[str, float]:

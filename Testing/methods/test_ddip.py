@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS
+from PETDiffusionLib.diffusion.prior import NETWORK_ARGUMENTS, PriorDenoiser
 from PETDiffusionLib.errors import Cancelled, PETDiffusionError
 from PETDiffusionLib.methods.ddip import Settings, is_of, load_prior, reconstruct_with_prior
 from PETDiffusionLib.methods.reconstruct import reconstruct
@@ -160,6 +160,37 @@ def test_an_anatomy_elsewhere_and_a_model_that_is_no_prior_are_refused(
         reconstruct_with_prior(sinogram, QUICK, model=str(prior), anatomy=elsewhere)
     with pytest.raises(PETDiffusionError, match="not a reconstruction prior"):
         reconstruct_with_prior(sinogram, QUICK, model=str(untrained_model))
+
+
+@pytest.mark.parametrize("code", ["HFS", "FFP", "HFDR"])
+def test_the_prior_and_its_anatomy_see_the_patient_upright(
+    code: str, prior: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left, back and head as it was trained, whichever way the scanner's axes run; the result lies there too."""
+    phantom = empty_phantom((8, 64, 64), (2.0, 2.0, 2.0))
+    z, y, x = (np.indices((8, 64, 64)) - np.array([3.5, 31.5, 31.5])[:, None, None, None]) * 2.0
+    phantom.paint(np.hypot(x, y) < 50, "body", 1.0, WATER_MU_PER_MM)
+    phantom.paint((x > 20) & (y > 5) & (y < 20) & (z > 0) & (np.hypot(x, y) < 50), "hot", 9.0)
+    expected = project_phantom(phantom, SCANNER.with_patient(code), trues_per_mm=2e4)
+    anatomy = expected.grid.to_image(expected.labels)
+    seen: list[torch.Tensor] = []
+    network = PriorDenoiser.__call__
+
+    def watched(self: PriorDenoiser, x_t: torch.Tensor, t: float, condition: torch.Tensor) -> torch.Tensor:
+        seen.append(condition)
+        return network(self, x_t, t, condition)
+
+    monkeypatch.setattr(PriorDenoiser, "__call__", watched)
+    monkeypatch.setattr("PETDiffusionLib.methods.ddip.mirror", lambda draw: ())
+    settings = Settings("dds", steps=3, mu=0.02)
+    result = reconstruct_with_prior(expected.measured(), settings, model=str(prior), anatomy=anatomy)
+    labels = array_of(anatomy)
+    hot = np.argwhere(labels == 2).mean(0) - (np.array(labels.shape) - 1) / 2
+    assert (hot > 0).all()  # to the left, the back and the head
+    for condition in seen:
+        assert np.corrcoef(condition[0, 0].numpy().ravel(), labels.ravel())[0, 1] > 0.999
+    image = array_of(result.image)
+    assert image[labels == 2].mean() > 3 * image[labels == 1].mean()
 
 
 def test_it_says_what_it_will_cost_and_can_be_stopped(sinogram: Sinogram, prior: Path) -> None:
