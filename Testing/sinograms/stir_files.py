@@ -1,8 +1,8 @@
-"""Sinograms of points as STIR would write them, made by hand: no geometry, binning or writing of our own."""
+"""Sinograms of points as STIR would write them, and where these lie in the patient, by hand: nothing of our own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,34 @@ RADIUS_MM, CRYSTALS, RINGS, RING_MM, BINS = 200.0, 96, 8, 10.0, 61
 VIEWS = CRYSTALS // 2
 HIGHEST_DIFFERENCE = 2
 TOF_BINS, TOF_PS = 9, 300.0
+
+# (x, y, z) in LPS of a point (x, y, z) of the scanner: x to the right and y down as one faces it from the bed, z from
+# its centre out of the gantry. The four without decubitus are those of STIR's DiscretisedDensity.inl.
+BY_HAND: dict[str, Callable[[float, float, float], tuple[float, float, float]]] = {
+    "HFS": lambda x, y, z: (x, y, -z),  # on the back, feet towards me: his left at my right
+    "HFP": lambda x, y, z: (-x, -y, -z),  # the same, turned on the front
+    "FFS": lambda x, y, z: (-x, y, z),  # head towards me, on the back: his right at my right
+    "FFP": lambda x, y, z: (x, -y, z),
+    "HFDR": lambda x, y, z: (-y, x, -z),  # right side down, feet towards me: his back at my right
+    "HFDL": lambda x, y, z: (y, -x, -z),  # left side down, feet towards me: his front at my right
+    "FFDR": lambda x, y, z: (-y, -x, z),  # right side down, head towards me: his front at my right
+    "FFDL": lambda x, y, z: (y, x, z),
+}
+HEADERS = {
+    "HFS": "patient orientation := head_in\npatient rotation := supine",
+    "HFP": "patient orientation := head_in\npatient rotation := prone",
+    "FFS": "patient orientation := feet_in\npatient rotation := supine",
+    "FFP": "patient rotation := prone\n!patient orientation := feet_in",
+    "HFDR": "%patient orientation:=HFDR",
+    "HFDL": "patient orientation := head_in\npatient rotation := left",
+    "FFDR": "patient orientation := feet_in\npatient rotation := right",
+    "FFDL": "%patient orientation := FFDL",
+}
+# One in every octant and in every ring, each with a weight of its own: (x, y, ring, weight).
+POINTS = [
+    (-40.0, -24.0, 0, 1.0), (46.0, -28.0, 1, 2.0), (-52.0, 32.0, 2, 3.0), (58.0, 36.0, 3, 4.0),
+    (-64.0, -40.0, 4, 5.0), (70.0, -44.0, 5, 6.0), (-76.0, 48.0, 6, 7.0), (82.0, 52.0, 7, 8.0),
+]  # fmt: skip
 
 HEADER = """!INTERFILE  :=
 !imaging modality := PT
@@ -57,6 +85,11 @@ data offset in bytes[1] := 0
 number of time frames := 1
 !END OF INTERFILE :=
 """
+
+
+def place_in_lps(code: str, x: float, y: float, ring: int) -> np.ndarray:
+    """The place of a point in a ring, about the scanner's centre, of a patient who lies so."""
+    return np.array(BY_HAND[code](x, y, (ring - (RINGS - 1) / 2) * RING_MM))
 
 
 def write_points(

@@ -30,35 +30,8 @@ from PETDiffusionLib.sinograms.orientation import (
     position_in_codes,
     position_in_words,
 )
-from Testing.sinograms.stir_files import RING_MM, RINGS, write_points
+from Testing.sinograms.stir_files import BY_HAND, HEADERS, POINTS, RING_MM, place_in_lps, write_points
 
-# (x, y, z) in LPS of a point (x, y, z) of the scanner: x to the right and y down as one faces it from the bed, z from
-# its centre out of the gantry. The four without decubitus are those of STIR's DiscretisedDensity.inl.
-BY_HAND: dict[str, Callable[[float, float, float], tuple[float, float, float]]] = {
-    "HFS": lambda x, y, z: (x, y, -z),  # on the back, feet towards me: his left at my right
-    "HFP": lambda x, y, z: (-x, -y, -z),  # the same, turned on the front
-    "FFS": lambda x, y, z: (-x, y, z),  # head towards me, on the back: his right at my right
-    "FFP": lambda x, y, z: (x, -y, z),
-    "HFDR": lambda x, y, z: (-y, x, -z),  # right side down, feet towards me: his back at my right
-    "HFDL": lambda x, y, z: (y, -x, -z),  # left side down, feet towards me: his front at my right
-    "FFDR": lambda x, y, z: (-y, -x, z),  # right side down, head towards me: his front at my right
-    "FFDL": lambda x, y, z: (y, x, z),
-}
-HEADERS = {
-    "HFS": "patient orientation := head_in\npatient rotation := supine",
-    "HFP": "patient orientation := head_in\npatient rotation := prone",
-    "FFS": "patient orientation := feet_in\npatient rotation := supine",
-    "FFP": "patient rotation := prone\n!patient orientation := feet_in",
-    "HFDR": "%patient orientation:=HFDR",
-    "HFDL": "patient orientation := head_in\npatient rotation := left",
-    "FFDR": "patient orientation := feet_in\npatient rotation := right",
-    "FFDL": "%patient orientation := FFDL",
-}
-# One in every octant and in every ring, each with a weight of its own: (x, y, ring, weight).
-POINTS = [
-    (-40.0, -24.0, 0, 1.0), (46.0, -28.0, 1, 2.0), (-52.0, 32.0, 2, 3.0), (58.0, 36.0, 3, 4.0),
-    (-64.0, -40.0, 4, 5.0), (70.0, -44.0, 5, 6.0), (-76.0, 48.0, 6, 7.0), (82.0, 52.0, 7, 8.0),
-]  # fmt: skip
 NEAR_MM = 14.0
 SCANNER = ScannerGeometry("small", 150.0, 6, 64, 8.0, 32, 41, segments_of_span(6, 1, 1))
 
@@ -79,7 +52,7 @@ def assert_points_are_there(image: sitk.Image, code: str) -> None:
     values, places = sitk.GetArrayFromImage(image), places_mm(image)
     found = []
     for x, y, ring, weight in POINTS:
-        expected = BY_HAND[code](x, y, (ring - (RINGS - 1) / 2) * RING_MM)
+        expected = place_in_lps(code, x, y, ring)
         near = np.linalg.norm(places - expected, axis=-1) < NEAR_MM
         middle = (values[near, None] * places[near]).sum(0) / values[near].sum()
         assert np.linalg.norm(middle - expected) < 5, (x, y, ring)
