@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from PETDiffusionLib.cli.arguments import number_above, whole_number_from
 from PETDiffusionLib.cli.simulate_sinogram import SINOGRAMS, simulate_sinogram, thin
 from PETDiffusionLib.cli.study_folder import study_folder
+from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.jobs.manifest import RESEARCH_USE
 from PETDiffusionLib.jobs.reporters import plain
 from PETDiffusionLib.methods.catalogue import METHODS
@@ -60,7 +61,6 @@ def add_commands(commands: Any) -> None:
     simulate.add_argument(
         "--patient-position",
         choices=POSITIONS,
-        default=POSITIONS[0],
         help=f"how the phantom lies in the scanner of --sinogram (default: {POSITIONS[0]})",
     )
     simulate.add_argument("--scanner", default="whole-body-4.1", help=f"voxels, resolution, reconstruction: {SCANNERS}")
@@ -75,12 +75,22 @@ def add_commands(commands: Any) -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
+    if arguments.patient_position and arguments.sinogram is None:
+        raise PETDiffusionError(
+            "bad-option",
+            "--patient-position is how a phantom lies in the scanner of --sinogram. Leave it out, or give one.",
+        )
     if arguments.measured is not None:
         return thin(arguments.measured, arguments.out, arguments.drf, arguments.seed, arguments.overwrite)
     phantom = {name: getattr(arguments, name) for name in ("phantom", "seed", "tracer", "names", "ct", "uptake")}
     if arguments.sinogram is not None:
         return simulate_sinogram(
-            arguments.sinogram, phantom, arguments.out, arguments.drf, arguments.patient_position, arguments.overwrite
+            arguments.sinogram,
+            phantom,
+            arguments.out,
+            arguments.drf,
+            arguments.patient_position or POSITIONS[0],
+            arguments.overwrite,
         )
     with study_folder(arguments.out, FILES, arguments.overwrite) as paths:
         from PETDiffusionLib.simulation import simulate_study

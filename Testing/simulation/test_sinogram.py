@@ -175,6 +175,8 @@ def test_simulate_takes_a_position_and_its_mu_map_fits(
     assert values[labels == 1].mean() == pytest.approx(1.0, rel=0.05)
     summary = json.loads((tmp_path / "a.nrrd.manifest.json").read_text())["summary"]
     assert summary["grid"]["patient_position"] == "HFP"
+    done = petdiffusion("simulate", "low", "--from", "scan", "--drf", 2, "--patient-position", "HFS")
+    assert done.returncode == 2 and "--sinogram" in done.stderr
 
 
 def test_what_an_earlier_version_simulated_is_warned_about(

@@ -22,14 +22,18 @@ from PETDiffusionLib.reconstruction.measurement import with_attenuation_map
 from PETDiffusionLib.sinograms import ImageGrid, ScannerGeometry, Sinogram, default_grid, segments_of_span
 from PETDiffusionLib.sinograms.files import read_sinogram
 from PETDiffusionLib.sinograms.interfile import read_interfile, write_interfile
+from PETDiffusionLib.sinograms.interfile_geometry import read_patient_position
+from PETDiffusionLib.sinograms.interfile_header import InterfileHeader
 from PETDiffusionLib.sinograms.orientation import (
     SCANNER_AXES,
+    PatientPosition,
     in_patient_order,
     in_scanner_order,
     position,
     position_in_codes,
     position_in_words,
 )
+from PETDiffusionLib.sinograms.petsird_list_mode import _patient_position
 from Testing.sinograms.stir_files import BY_HAND, HEADERS, POINTS, RING_MM, place_in_lps, write_points
 
 NEAR_MM = 14.0
@@ -205,6 +209,18 @@ def test_the_codes_of_dicom_are_understood() -> None:
     assert position_in_codes("", "").code is None
     with pytest.raises(PETDiffusionError, match="--patient-position"):
         assert position_in_codes(codes.Headfirst.value, codes.Sitting.value).taken
+
+
+def test_petsird_and_siemens_list_mode_say_the_position(tmp_path: Path) -> None:
+    petsird = pytest.importorskip("petsird")
+    exam = petsird.ExamInformation()
+    assert _patient_position(None) == _patient_position(exam) == PatientPosition()
+    said = exam.patient_orientation
+    said.patient_gantry_relationship_code_sequence.code_value = "102541007"
+    said.patient_orientation_modifier_code_sequence.code_value = "1240000"
+    assert _patient_position(exam) == position("FFP")
+    (tmp_path / "a.l.hdr").write_text("!INTERFILE:=\n%patient orientation:=HFDL\n")
+    assert read_patient_position(InterfileHeader(tmp_path / "a.l.hdr")) == position("HFDL")
 
 
 @pytest.mark.parametrize(
