@@ -43,10 +43,14 @@ def _instance(header: Dataset) -> tuple[str, int]:
 
 def _alike(headers: Sequence[Dataset]) -> list[list[Dataset]]:
     """Slices by all that may tell them apart but their pixels, in the order in which they came."""
-    groups: dict[object, list[Dataset]] = {}
+    places: dict[tuple[str, str], list[Dataset]] = {}
     for header in headers:
         place = str(header.get("ImagePositionPatient")), str(header.get("ImageOrientationPatient"))
-        groups.setdefault((place, telling_tags(header)), []).append(header)
+        places.setdefault(place, []).append(header)
+    groups: dict[object, list[Dataset]] = {}
+    for place, here in places.items():
+        for header in here:
+            groups.setdefault((place, telling_tags(header) if len(here) > 1 else ()), []).append(header)
     return list(groups.values())
 
 

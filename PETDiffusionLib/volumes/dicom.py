@@ -104,15 +104,19 @@ class _FrameReader:
 
     def read(self, frame: int) -> Volume:
         stack = self.stacks[frame]
-        array, padded = _slices(self.frames[frame], self.multipliers[frame])
+        headers = self.frames[frame]
+        image, array = _empty_image((len(headers), int(headers[0].Rows), int(headers[0].Columns)), self.stacks[0])
+        padded = _fill(array, headers, self.multipliers[frame])
         name = self.name if len(self.frames) == 1 else f"frame {frame + 1} of {self.name}"
         warnings = check_values(array, name) + self.warnings
         if padded:
             warnings.append(f"{padded} voxels are marked as without data (PixelPaddingValue) and were read as 0.")
         if not stack.is_regular:
-            array = on_regular_grid(array, stack)
+            regular = on_regular_grid(array, stack)
+            image, array = _empty_image(regular.shape, self.stacks[0])
+            array[:] = regular
             warnings.append(slice_distances(stack))
-        return Volume(_image(array, self.stacks[0]), self.unit, {**self.facts(frame), "warnings": warnings})
+        return Volume(image, self.unit, {**self.facts(frame), "warnings": warnings})
 
     def facts(self, frame: int) -> dict[str, object]:
         facts: dict[str, object] = {
@@ -130,23 +134,35 @@ class _FrameReader:
         return facts
 
 
-def _slices(headers: Sequence[Dataset], multipliers: np.ndarray) -> tuple[np.ndarray, int]:
-    """Values of all slices, float32 [z, y, x], and how many of them are padding."""
-    array = np.empty((len(headers), int(headers[0].Rows), int(headers[0].Columns)), np.float32)
+def _fill(array: np.ndarray, headers: Sequence[Dataset], multipliers: np.ndarray) -> int:
+    """Fill [z, y, x] with the values of the slices; returns how many voxels are padding."""
     padded = 0
     for index, header in enumerate(headers):
         values, without_data = slice_values(header)
         array[index] = values if multipliers[index] == 1 else values * np.float32(multipliers[index])
         padded += without_data
-    return array, padded
+    return padded
 
 
-def _image(array: np.ndarray, stack: SliceStack) -> sitk.Image:
-    image = sitk.GetImageFromArray(array)
+class _Writable:
+    """A view of an image's memory that numpy may write to; SimpleITK's own views are read-only.
+
+    Safe while the image is new and nobody else holds it. It saves a copy of the whole volume.
+    """
+
+    def __init__(self, image: sitk.Image) -> None:
+        self.view = sitk.GetArrayViewFromImage(image)
+        address, _ = self.view.__array_interface__["data"]
+        self.__array_interface__ = {**self.view.__array_interface__, "data": (address, False)}
+
+
+def _empty_image(shape: tuple[int, ...], stack: SliceStack) -> tuple[sitk.Image, np.ndarray]:
+    """A float32 image of zeros where the slices lie, and its memory [z, y, x] to be filled."""
+    image = sitk.Image(shape[::-1], sitk.sitkFloat32)
     image.SetSpacing((*stack.pixel_mm, stack.spacing_mm))
     image.SetOrigin(stack.origin)
     image.SetDirection(stack.direction)
-    return image
+    return image, np.asarray(_Writable(image))
 
 
 def slice_distances(stack: SliceStack) -> str:

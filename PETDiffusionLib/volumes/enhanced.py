@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import EnhancedPETImageStorage, LegacyConvertedEnhancedPETImageStorage
 
 from PETDiffusionLib.errors import PETDiffusionError
@@ -25,13 +25,18 @@ ENHANCED_CLASSES = (EnhancedPETImageStorage, LegacyConvertedEnhancedPETImageStor
 
 # Elements of the file that are not of each frame.
 _OF_THE_FILE = ("PixelData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-# Functional groups that tell of other objects; their attributes are not the frame's own.
-_OF_OTHERS = (
-    "ReferencedImageSequence",
-    "DerivationImageSequence",
-    "ConversionSourceAttributesSequence",
-    "RealWorldValueMappingSequence",
-)
+# Functional groups that tell of other objects or of the display, and the one that is read by itself.
+_LEFT_OUT = [
+    Tag(keyword)
+    for keyword in (
+        "ReferencedImageSequence",
+        "DerivationImageSequence",
+        "ConversionSourceAttributesSequence",
+        "FrameAnatomySequence",
+        "FrameVOILUTSequence",
+        "RealWorldValueMappingSequence",
+    )
+]
 # Corrections as Enhanced PET states them (C.8.22.6) and as CorrectedImage lists them (C.8.9.1).
 _CORRECTIONS = {
     "AttenuationCorrected": "ATTN",
@@ -92,9 +97,12 @@ def _frame_headers(whole: Dataset) -> list[Dataset]:
             f"({tag_name('PerFrameFunctionalGroupsSequence')}). Copy or export it again.",
         )
     shared_groups = (whole.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    shared = {element.tag: element for element in whole if element.keyword not in _OF_THE_FILE}
-    shared |= _flattened(shared_groups)
-    return [_frame_header(whole, number, shared, shared_groups, group) for number, group in enumerate(per_frame)]
+    left_out = [Tag(keyword) for keyword in _OF_THE_FILE]
+    of_all = {tag: whole[tag] for tag in _tags(whole) if tag not in left_out}  # pixels stay on the disk
+    shared = Dataset({**of_all, **_flattened(shared_groups)})
+    _name_corrections(shared)
+    common = {tag: shared[tag] for tag in _tags(shared)}
+    return [_frame_header(whole, number, common, shared_groups, group) for number, group in enumerate(per_frame)]
 
 
 def check_concatenation(files: Sequence[Dataset], name: str) -> None:
@@ -117,10 +125,20 @@ def check_concatenation(files: Sequence[Dataset], name: str) -> None:
 def _flattened(groups: Dataset) -> dict[BaseTag, object]:
     """The attributes in the functional groups of one item, without the groups around them."""
     flat: dict[BaseTag, object] = {}
-    for element in groups:
-        if element.VR == "SQ" and element.keyword not in _OF_OTHERS and len(element.value) > 0:
-            flat |= {inner.tag: inner for inner in element.value[0]}
+    for tag in _tags(groups):
+        if tag not in _LEFT_OUT and (group := groups[tag]).VR == "SQ" and len(group.value) > 0:
+            flat |= _elements(group.value[0])
     return flat
+
+
+def _elements(dataset: Dataset) -> dict[BaseTag, object]:
+    """The elements of a data set as they lie in the file; each is decoded when it is asked for."""
+    return {tag: dataset.get_item(tag) for tag in _tags(dataset)}
+
+
+def _tags(dataset: Dataset) -> list[BaseTag]:
+    """The tags of a data set; iterating over it would decode every element."""
+    return list(dataset.keys())
 
 
 def _frame_header(
@@ -129,7 +147,6 @@ def _frame_header(
     header = FrameHeader({**shared, **_flattened(groups)})
     header.filename, header.whole, header.frame = whole.filename, whole, number
     _name_times(header)
-    _name_corrections(header)
     mappings = groups.get("RealWorldValueMappingSequence") or shared_groups.get("RealWorldValueMappingSequence")
     if not header.get("Units") and mappings:
         _name_unit(header, mappings)
