@@ -1,9 +1,10 @@
-"""Sinograms as Interfile, STIR's dialect: a text header (.hs) beside its binary data (.s)."""
+"""Sinograms as Interfile: a text header (.hs, .s.hdr) beside its binary data, in STIR's dialect and in Siemens'."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,34 +12,119 @@ import torch
 
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry
-from PETDiffusionLib.sinograms.interfile_geometry import Layout, header_lines, read_geometry, read_layout
+from PETDiffusionLib.sinograms.interfile_data import (
+    data_offset,
+    data_path,
+    read_scale,
+    read_values,
+    scaled,
+    stored_type,
+)
+from PETDiffusionLib.sinograms.interfile_geometry import effects_corrected_before, header_lines, read_geometry
 from PETDiffusionLib.sinograms.interfile_header import InterfileHeader
+from PETDiffusionLib.sinograms.interfile_kinds import CORRECTION, EMISSION, NORMALISATION, expect
+from PETDiffusionLib.sinograms.interfile_layout import Layout, read_layout
+from PETDiffusionLib.sinograms.interfile_siemens import (
+    DataSets,
+    is_siemens,
+    read_data_sets,
+    read_siemens_geometry,
+    read_siemens_layout,
+)
 from PETDiffusionLib.sinograms.sinogram import Sinogram
 
-NUMPY_TYPES = {
-    "float": {4: "f4", 8: "f8"},
-    "short float": {4: "f4"},
-    "long float": {8: "f8"},
-    "signed integer": {1: "i1", 2: "i2", 4: "i4", 8: "i8"},
-    "unsigned integer": {1: "u1", 2: "u2", 4: "u4", 8: "u8"},
-}
+
+@dataclass(frozen=True)
+class InterfileSinogram:
+    """A header that was read and checked, before its data are."""
+
+    header: InterfileHeader
+    layout: Layout
+    geometry: ScannerGeometry
+    data_sets: DataSets
+    corrected: frozenset[str]
+    stored: np.dtype
+    scale: float
+    intercept: float
 
 
-def read_interfile(path: str | os.PathLike[str]) -> Sinogram:
-    """The prompts and geometry of a .hs header and the data beside it.
+def read_interfile(path: str | os.PathLike[str], term: bool = False) -> Sinogram:
+    """The prompts and geometry of a header and the data that it names.
 
-    Raises PETDiffusionError "bad-header", naming the key, for a header that states half a geometry or contradicts
-    itself, "missing-file" and "bad-file" for the data.
+    `term`: factors and corrections are expected, which a header may call so; they are refused as prompts. What is
+    unusual is among the facts, as "warnings". Raises PETDiffusionError "bad-header", naming the key, for a header that
+    states half a geometry, contradicts itself or is of something else, "missing-file" and "bad-file" for the data.
     """
+    described = read_description(path, term)
+    header, geometry = described.header, described.geometry
+    data = _read_data_set(described, described.data_sets.prompts, described.layout)
+    facts = {"source": header.path.name, "scanner": geometry.name, "warnings": header.warnings}
+    return Sinogram(geometry, torch.from_numpy(data), corrected=described.corrected, facts=facts)
+
+
+def read_delayed(path: str | os.PathLike[str]) -> torch.Tensor | None:
+    """The delayed coincidences that Siemens stores behind the prompts, [plane, view, tangential(, tof)]; None for none.
+
+    Without the axis of TOF where they were not sorted by it.
+    """
+    described = read_description(path)
+    if described.data_sets.delayed is None:
+        return None
+    layout = described.layout
+    size = data_path(described.header).stat().st_size - _offset(described, described.data_sets.delayed)
+    if layout.tof_bins is not None and size < layout.values * described.stored.itemsize:
+        layout = replace(layout, tof_bins=None, tof_order=())
+    return torch.from_numpy(_read_data_set(described, described.data_sets.delayed, layout))
+
+
+def read_description(path: str | os.PathLike[str], term: bool = False) -> InterfileSinogram:
+    """What a header says, without its data; see `read_interfile`."""
     header = InterfileHeader(Path(path))
+    expect(header, *((EMISSION, CORRECTION, NORMALISATION) if term else (EMISSION,)))
     frames = header.number("number of time frames", 1)
     if frames != 1:
         raise header.error(f'"number of time frames" should be 1, but is {frames:g}: give the frames one by one')
-    layout = read_layout(header)
-    geometry = read_geometry(header, layout)
-    data = _read_data(header, layout)
-    facts = {"source": Path(path).name, "scanner": geometry.name}
-    return Sinogram(geometry, torch.from_numpy(data), facts=facts)
+    siemens = is_siemens(header)
+    layout = read_siemens_layout(header) if siemens else read_layout(header)
+    try:
+        geometry = read_siemens_geometry(header, layout) if siemens else read_geometry(header, layout)
+    except PETDiffusionError as error:
+        raise error if error.code != "bad-geometry" else header.error(error.sentence.rstrip(".")) from error
+    data_sets = read_data_sets(header) if siemens else DataSets(1, None, False, 1)
+    corrected = frozenset() if term else effects_corrected_before(header)
+    if data_sets.net:
+        corrected |= {"randoms"}
+        header.warnings.append(
+            f"'{header.path.name}' holds prompts less their delayed coincidences: they are no counts any more. Give "
+            "the prompts, and the randoms as an additive term."
+        )
+    header.text("name of data file")
+    stored, scale = stored_type(header), read_scale(header)
+    slope = scale.one_slope(header)
+    for number in range(1, data_sets.count + 1):
+        data_offset(header, number)
+    header.warn_of_unknown_keys()
+    return InterfileSinogram(header, layout, geometry, data_sets, corrected, stored, slope, scale.intercept)
+
+
+def _offset(described: InterfileSinogram, data_set: int) -> int:
+    """Where a data set begins: where the header says, or behind the one before."""
+    stated = data_offset(described.header, data_set)
+    if stated is not None or data_set == 1:
+        return stated or 0
+    return _offset(described, data_set - 1) + described.layout.values * described.stored.itemsize
+
+
+def _read_data_set(described: InterfileSinogram, data_set: int, layout: Layout) -> np.ndarray:
+    """float32 [plane, view, tangential(, tof)], scaled."""
+    values = read_values(
+        described.header,
+        described.stored,
+        layout.values,
+        _offset(described, data_set),
+        more_follow=data_set < described.data_sets.count,
+    )
+    return scaled(layout.arranged(values), described.scale, described.intercept, data_path(described.header))
 
 
 def write_interfile(data: torch.Tensor, geometry: ScannerGeometry, path: str | os.PathLike[str]) -> None:
@@ -63,54 +149,3 @@ def write_interfile(data: torch.Tensor, geometry: ScannerGeometry, path: str | o
         (Path(scratch) / path.name).write_text(text, encoding="utf-8")
         os.replace(staged, path.with_suffix(".s"))
         os.replace(Path(scratch) / path.name, path)
-
-
-def _read_data(header: InterfileHeader, layout: Layout) -> np.ndarray:
-    """float32 [plane, view, tangential(, tof)], scaled."""
-    stored = _stored_type(header)
-    per_tof_bin = sum(layout.planes) * layout.views * layout.tangential_bins
-    count = per_tof_bin * (layout.tof_bins or 1)
-    offset = int(header.number("data offset in bytes[1]", 0))
-    scale = header.number("image scaling factor[1]", 1)
-    path = header.path.parent / header.text("name of data file")
-    if not path.is_file():
-        raise PETDiffusionError(
-            "missing-file", f"'{header.path}' has its data in '{path.name}', which is not beside it. Copy it there."
-        )
-    expected, found = offset + count * stored.itemsize, path.stat().st_size
-    if found != expected:
-        raise PETDiffusionError(
-            "bad-file",
-            f"'{path}' should hold {expected} bytes as '{header.path.name}' describes it, but holds {found}. "
-            "Copy or export both again.",
-        )
-    raw = np.fromfile(path, stored, count, offset=offset).astype(np.float32) * np.float32(scale)
-    if not np.isfinite(raw).all():
-        raise PETDiffusionError("not-finite", f"'{path}' holds values that are NaN or infinite. Export it again.")
-    tof_bins = [_arranged(part, layout) for part in raw.reshape(-1, per_tof_bin)]
-    if layout.tof_bins is None:
-        return tof_bins[0]
-    return np.ascontiguousarray(np.stack(tof_bins[::-1], axis=-1))  # STIR's last bin is nearest to detector 1
-
-
-def _stored_type(header: InterfileHeader) -> np.dtype:
-    kinds = NUMPY_TYPES.get(header.text("number format").lower())
-    size = header.whole("number of bytes per pixel")
-    if kinds is None or size not in kinds:
-        raise header.error(f'"number format" {header.text("number format")} of {size} bytes is not one it can hold')
-    order = header.text("imagedata byte order", "BIGENDIAN").upper()  # Interfile's default
-    if order not in ("BIGENDIAN", "LITTLEENDIAN"):
-        raise header.error(f'"imagedata byte order" should be BIGENDIAN or LITTLEENDIAN, but is {order}')
-    return np.dtype((">" if order == "BIGENDIAN" else "<") + kinds[size])
-
-
-def _arranged(values: np.ndarray, layout: Layout) -> np.ndarray:
-    """The values of one TOF bin as [plane, view, tangential], the segments one after the other."""
-    segments, first = [], 0
-    for planes in layout.planes:
-        size = planes * layout.views * layout.tangential_bins
-        shape = (layout.views, planes) if layout.planes_inside_views else (planes, layout.views)
-        segment = values[first : first + size].reshape(*shape, layout.tangential_bins)
-        segments.append(segment.swapaxes(0, 1) if layout.planes_inside_views else segment)
-        first += size
-    return np.ascontiguousarray(np.concatenate(segments))

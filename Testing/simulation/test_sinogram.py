@@ -118,7 +118,7 @@ def test_the_command_line_knows_the_scanners() -> None:
 def test_simulate_writes_a_sinogram_that_reconstructs_in_suv(
     tmp_path: Path, petdiffusion: Callable[..., CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = replace(SCANNERS["ecat-931-2d"], rings=2, views=32, tangential_bins=96, bin_mm=6.0)
+    small = replace(SCANNERS["ecat-931-2d"], name="small", rings=2, views=32, tangential_bins=96, bin_mm=6.0)
     monkeypatch.setitem(SCANNERS, "ecat-931-2d", small)
     done = petdiffusion("simulate", "scan", "--sinogram", "ecat-931-2d", "--phantom", "nema-iq", "--drf", 2)
     assert done.returncode == 0, done.stderr
@@ -160,7 +160,7 @@ def test_a_phantom_comes_back_where_it_lay_in_every_position(code: str, tmp_path
 def test_simulate_takes_a_position_and_its_mu_map_fits(
     tmp_path: Path, petdiffusion: Callable[..., CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = replace(SCANNERS["ecat-931-2d"], rings=2, views=32, tangential_bins=96, bin_mm=6.0)
+    small = replace(SCANNERS["ecat-931-2d"], name="small", rings=2, views=32, tangential_bins=96, bin_mm=6.0)
     monkeypatch.setitem(SCANNERS, "ecat-931-2d", small)
     options = ("--sinogram", "ecat-931-2d", "--phantom", "nema-iq", "--drf", 1)
     assert petdiffusion("simulate", "scan", *options, "--patient-position", "HFP").returncode == 0

@@ -100,7 +100,6 @@ def edited(folder: Path, *changes: tuple[str, str]) -> Path:
         "Inner ring diameter (cm)",
         "Average depth of interaction (cm)",
         "Distance between rings (cm)",
-        "effective central bin size (cm)",
     ],
 )
 def test_a_half_stated_geometry_names_what_is_missing(key: str, tmp_path: Path) -> None:
