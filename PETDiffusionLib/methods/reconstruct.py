@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,14 +17,23 @@ from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.projection.choice import make_projector
 from PETDiffusionLib.projection.projector import Projector
 from PETDiffusionLib.reconstruction import BlurringProjector, fbp, map_em, mlem, osem, rdp
-from PETDiffusionLib.reconstruction.measurement import image_unit, read_measurement, warn_of_the_data
+from PETDiffusionLib.reconstruction.measurement import (
+    image_unit,
+    not_list_mode,
+    read_measurement,
+    warn_of_the_data,
+    with_terms,
+)
 from PETDiffusionLib.reconstruction.model import Callback, default_subsets
 from PETDiffusionLib.reconstruction.reporting import reporting
 from PETDiffusionLib.reconstruction.resolution import post_filtered
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
+from PETDiffusionLib.sinograms.list_mode import is_list_mode
+from PETDiffusionLib.sinograms.list_mode_reading import ListModeFrames, ListModeWindow
 from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
 
-READING = ("overwrite", "attenuation_unit", "patient_position")  # options of what comes before the reconstruction
+# Options of what comes before the reconstruction.
+READING = ("overwrite", "attenuation_unit", "patient_position", "from_s", "to_s", "frame_times", "span")
 Progress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
 
@@ -99,14 +110,61 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     if options.get("shape") is not None:
         options["shape"] = tuple(options["shape"])
     progress("Reading", 0.0)
-    sinogram = read_measurement(job.inputs, job.options["attenuation_unit"], job.options["patient_position"])
     start = read_volume(job.inputs["start"]).image if "start" in job.inputs else None
+    if job.options["frame_times"] is not None:
+        return _run_frames(job, options | {"start": start}, progress, warn)
+    sinogram = read_measurement(job.inputs, job.options, progress)
     result = reconstruct(
         sinogram, job.method, **options, start=start, device=job.device, progress=progress, warn=warn
     )  # fmt: skip
     progress("Writing", 1.0)
-    write_volume(Volume(result.image, result.unit, {}), job.outputs["image"])
-    return result.facts | {"unit": result.unit}
+    write_volume(Volume(result.image, result.unit, sinogram.frame_facts), job.outputs["image"])
+    return result.facts | sinogram.frame_facts | {"unit": result.unit}
+
+
+def _run_frames(job: Any, options: dict[str, Any], progress: Progress, warn: Warn) -> dict[str, Any]:
+    """Reconstruct the time frames of list mode one after the other; the terms of the first are those of all."""
+    path, window = job.inputs["sinogram"], ListModeWindow.of(job.options)
+    if not is_list_mode(path):
+        raise not_list_mode(path)
+    if "additive" in job.inputs:
+        raise PETDiffusionError(
+            "bad-frames",
+            "An additive term is of one frame and not of several: leave --additive out, or reconstruct the frames one "
+            "by one by --from-s and --to-s with the additive term of each.",
+        )
+    writing = importlib.import_module("PETDiffusionLib.volumes.frame_writing")
+
+    frames = ListModeFrames(path, window, with_pairs="normalisation" not in job.inputs)
+    said: set[tuple[str, str]] = set()
+
+    def warn_once(code: str, sentence: str) -> None:
+        if (code, sentence) not in said:
+            said.add((code, sentence))
+            warn(code, sentence)
+
+    results: list[dict[str, Any]] = []
+    terms: Sinogram | None = None
+    with contextlib.ExitStack() as stack:
+        for number, counts in enumerate(frames.read(lambda stage, fraction: progress(stage, 0.0))):
+            terms = terms or with_terms(counts, job.inputs, job.options)
+            sinogram = replace(terms, prompts=counts.prompts, facts={**terms.facts, **counts.facts})
+            share = partial(_share_of, progress, number, len(window.frames))
+            result = reconstruct(sinogram, job.method, **options, device=job.device, progress=share, warn=warn_once)
+            volume = Volume(result.image, result.unit, {})
+            if not results:
+                facts = {**sinogram.frame_facts, "source": path.name, "decay_corrected": False}
+                writer = stack.enter_context(writing.FrameWriter(job.outputs["image"], volume, window.frames, facts))
+            writer.write(volume)
+            results.append(result.facts | sinogram.frame_facts)
+    for sentence in frames.opened.warnings:
+        warn_once("list-mode", sentence)
+    return results[0] | {"unit": result.unit, "frames": results}
+
+
+def _share_of(progress: Progress, number: int, count: int, stage: str, fraction: float) -> None:
+    """Report what is done of one of several frames as a share of the whole."""
+    progress(stage, (number + fraction) / count)
 
 
 def _iterate(

@@ -115,7 +115,7 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a restoring job ("restore-sinogram"), or one that reconstructs afterwards ("red"). Returns the facts."""
     options = job.options
     progress("Reading", 0.0)
-    sinogram = read_measurement(job.inputs, options["attenuation_unit"], options["patient_position"])
+    sinogram = read_measurement(job.inputs, options, progress)
     sinogram = sinogram.to(choose_device(job.device, double=True))
     warn_of_the_data(sinogram, warn)
     shape = options.get("shape")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -15,6 +16,8 @@ from PETDiffusionLib.projection.attenuation import attenuation_factors, mu_from_
 from PETDiffusionLib.projection.choice import make_projector
 from PETDiffusionLib.sinograms import Sinogram, default_grid
 from PETDiffusionLib.sinograms.files import read_sinogram, read_term
+from PETDiffusionLib.sinograms.list_mode import is_list_mode
+from PETDiffusionLib.sinograms.list_mode_reading import ListModeWindow, read_list_mode
 from PETDiffusionLib.sinograms.orientation import position
 from PETDiffusionLib.volumes import Unit, read_volume
 
@@ -48,12 +51,42 @@ def with_attenuation_map(sinogram: Sinogram, image: sitk.Image, unit: str) -> Si
     return sinogram.with_factors(factors, "attenuation")
 
 
-def read_measurement(inputs: dict[str, Path], attenuation_unit: str, patient_position: str | None = None) -> Sinogram:
-    """The sinogram of a job's inputs with the terms beside it. Raises PETDiffusionError where they do not fit.
+def read_measurement(
+    inputs: dict[str, Path],
+    options: Mapping[str, Any],
+    progress: Callable[[str, float], None] | None = None,
+) -> Sinogram:
+    """The sinogram of a job's inputs, or its list mode binned, with the terms beside it.
 
-    `patient_position` (HFS ...) is for a sinogram that does not say how the patient lay.
+    Of the job's `options` those count that say what the data are: the unit of a mu-map, how the patient lay, the time
+    window of list mode. Raises PETDiffusionError where they do not fit.
     """
-    sinogram = read_sinogram(inputs["sinogram"])
+    window, path = ListModeWindow.of(options), inputs["sinogram"]
+    if is_list_mode(path):
+        binned = read_list_mode(path, window, _first_tenth(progress), with_pairs="normalisation" not in inputs)
+        return with_terms(binned, inputs, options)
+    if not window.is_default:
+        raise not_list_mode(path)
+    return with_terms(read_sinogram(path), inputs, options)
+
+
+def not_list_mode(path: Path) -> PETDiffusionError:
+    """The refusal of what is asked of list mode, where a sinogram is given."""
+    return PETDiffusionError(
+        "not-list-mode",
+        f"'{path.name}' is no list mode, and in a sinogram times and ring differences are summed already: leave out "
+        "--from-s, --to-s, --frame-times and --span, or give list mode.",
+    )
+
+
+def _first_tenth(progress: Callable[[str, float], None] | None) -> Callable[[str, float], None] | None:
+    """What binning reports to, as a tenth of the whole job."""
+    return None if progress is None else lambda stage, fraction: progress(stage, fraction / 10)
+
+
+def with_terms(sinogram: Sinogram, inputs: dict[str, Path], options: Mapping[str, Any]) -> Sinogram:
+    """A sinogram with the terms of a job's other inputs. Raises PETDiffusionError where they do not fit."""
+    attenuation_unit, patient_position = options["attenuation_unit"], options["patient_position"]
     if patient_position is not None:
         sinogram = replace(sinogram, geometry=sinogram.geometry.with_patient(patient_position))
     if "attenuation_factors" in inputs:

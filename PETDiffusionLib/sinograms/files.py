@@ -14,6 +14,8 @@ import torch
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.sinograms.geometry import parallel_beam
 from PETDiffusionLib.sinograms.interfile import read_interfile
+from PETDiffusionLib.sinograms.list_mode import is_list_mode
+from PETDiffusionLib.sinograms.list_mode_reading import read_list_mode
 from PETDiffusionLib.sinograms.sinogram import Sinogram
 
 # A sinogram folder: prompts, and what there is of these terms; sinogram.json says the unit, and which
@@ -24,7 +26,7 @@ ADDITIVE = "additive.hs"
 
 
 def read_sinogram(path: str | os.PathLike[str]) -> Sinogram:
-    """Read an Interfile header (.hs), a sinogram folder, or the low-dose sinogram of a RED .npz.
+    """Read an Interfile header (.hs), a sinogram folder, list mode, or the low-dose sinogram of a RED .npz.
 
     Raises PETDiffusionError ("missing-file", "bad-format", "bad-header", "bad-file", "bad-sinogram").
     """
@@ -36,11 +38,13 @@ def read_sinogram(path: str | os.PathLike[str]) -> Sinogram:
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return read_red_pair(path)[0]
+    if is_list_mode(path):
+        return read_list_mode(path)
     if suffix in (".hs", ".hdr"):
         return read_interfile(path)
     raise PETDiffusionError(
         "bad-format",
-        f"'{path.name}' is no sinogram: give an Interfile header (.hs), a .npz of RED, or a folder of them.",
+        f"'{path.name}' is no sinogram: give an Interfile header (.hs), list mode, a .npz of RED, or a folder.",
     )
 
 

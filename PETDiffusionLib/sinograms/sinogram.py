@@ -53,6 +53,12 @@ class Sinogram:
         """Sentences about what is unusual in the data or their origin."""
         return list(self.facts.get("warnings", []))
 
+    @property
+    def frame_facts(self) -> dict[str, Any]:
+        """What is known of the frame that it is of: when, for how long, where the bed stood, what was in the file."""
+        known = ("start_s", "duration_s", "half_life_s", "decay_factor", "position", "delayed", "list_mode")
+        return {name: self.facts[name] for name in known if name in self.facts}
+
     def with_warning(self, sentence: str) -> Sinogram:
         """With one more of them."""
         return replace(self, facts={**self.facts, "warnings": [*self.warnings, sentence]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,11 @@ from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.sinograms import ScannerGeometry, Segment, TimeOfFlight, segments_of_span
 from PETDiffusionLib.sinograms.binning import EventBinner, compressed
 from PETDiffusionLib.sinograms.files import read_sinogram
-from PETDiffusionLib.sinograms.siemens_list_mode import read_siemens_list_mode
+from PETDiffusionLib.sinograms.interfile import read_interfile
+from PETDiffusionLib.sinograms.list_mode_frames import check_frames, decay_factor, frame_times
+from PETDiffusionLib.volumes import read_volume
+from PETDiffusionLib.volumes.frames import FrameTime
+from Testing.sinograms.list_mode_files import BINS, PROMPT, bed_tag, siemens_files, time_tag
 
 RINGS, CRYSTALS, RADIUS = 4, 40, 100.0
 SINGLE = tuple(Segment(d, d) for d in range(1 - RINGS, RINGS))
@@ -33,11 +38,9 @@ def counted(
     geometry: ScannerGeometry, first: tuple[int, int], second: tuple[int, int], tof_mm: float = 0.0
 ) -> np.ndarray:
     """The bin [plane, view, tangential(, tof)] of one coincidence of two (crystal, ring)."""
-    binner = EventBinner(geometry)
     crystals, rings = (tuple(np.array([pair[k]]) for pair in (first, second)) for k in (0, 1))
-    binner.add(crystals, rings, np.array([tof_mm]))  # type: ignore[arg-type]
-    assert float(binner.counts.sum()) == 1
-    return np.argwhere(binner.counts.numpy())[0]
+    (flat,) = EventBinner(geometry).bins(crystals, rings, np.array([tof_mm]))  # type: ignore[arg-type]
+    return np.array(np.unravel_index(flat, geometry.data_shape))
 
 
 @settings(max_examples=100, deadline=None)
@@ -68,8 +71,9 @@ def test_a_coincidence_is_counted_on_the_line_between_its_crystals(
 
 def test_what_no_bin_takes_is_left_out() -> None:
     binner = EventBinner(replace(SCANNER, segments=(Segment(0, 0),), tof=None))
-    binner.add((np.array([0, 0, 0]), np.array([20, 1, 20])), (np.array([0, 0, 0]), np.array([0, 0, 1])), np.zeros(3))
-    assert float(binner.counts.sum()) == 1 and binner.left_out == 2
+    crystals = np.array([0, 0, 0]), np.array([20, 1, 20])
+    bins = binner.bins(crystals, (np.array([0, 0, 0]), np.array([0, 0, 1])), np.zeros(3))
+    assert (bins == binner.size).tolist() == [False, True, True]
 
 
 def test_merged_planes_are_those_of_binning_at_once() -> None:
@@ -81,64 +85,16 @@ def test_merged_planes_are_those_of_binning_at_once() -> None:
     counts = []
     for geometry in (single, merged):
         binner = EventBinner(geometry)
-        binner.add(tuple(crystals), tuple(rings), np.zeros(2000))
-        counts.append(binner.counts)
+        bins = binner.bins(tuple(crystals), tuple(rings), np.zeros(2000))
+        counted = np.bincount(bins, minlength=binner.size + 1)[: binner.size]
+        counts.append(torch.from_numpy(counted.astype(np.float32)).reshape(geometry.data_shape))
     total, geometry = compressed(counts[0], single, 3)
     assert geometry == merged
     assert torch.equal(total, counts[1])
 
 
-def siemens_files(folder: Path, words: np.ndarray, **changes: str) -> Path:
-    """A header of a small mMR-like scanner and its words."""
-    lines = {
-        "originating system": "2008",
-        "%axial compression": "1",
-        "%maximum ring difference": "1",
-        "number of rings": "3",
-        "number of projections": "8",
-        "number of views": "6",
-        "%segment table": "{3,2,2}",
-        "name of data file": "scan.l",
-    }
-    lines.update({key.replace("_", " "): value for key, value in changes.items()})
-    text = "!INTERFILE:=\n" + "".join(f"{key}:={value}\n" for key, value in lines.items())
-    (folder / "scan.l.hdr").write_text(text)
-    words.astype("<u4").tofile(folder / "scan.l")
-    return folder / "scan.l.hdr"
-
-
-def test_siemens_words_are_addresses_of_bins(tmp_path: Path) -> None:
-    """Bit 31 marks what is no event, bit 30 a prompt; segments follow each other as 0, -1, +1."""
-    address = (3 * 6 + 2) * 8 + 5  # the first plane of ring difference -1, view 2, bin 5
-    words = np.array([1 << 31 | 17, 1 << 30 | address, 1 << 30 | address, address, 1 << 30], np.uint32)
-    prompts, delayed, geometry = read_siemens_list_mode(siemens_files(tmp_path, words))
-    assert [segment.lowest for segment in geometry.segments] == [0, -1, 1]
-    assert prompts[3, 2, 5] == 2 and prompts[0, 0, 0] == 1 and prompts.sum() == 3
-    assert delayed[3, 2, 5] == 1 and delayed.sum() == 1
-    total, merged = compressed(prompts, geometry, 3)
-    assert merged.segments == (Segment(-1, 1),)
-    assert total[1, 2, 5] == 2  # between rings 0 and 1
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"originating_system": "9999"}, "originating system"),
-        ({"%axial_compression": "11"}, "axial compression"),
-        ({"number_of_views": ""}, "number of views"),
-        ({"%segment_table": "{3,2}"}, "segment table"),
-        ({"number_of_projections": "2"}, "counts in bin"),
-        ({"name_of_data_file": "other.l"}, "not beside it"),
-    ],
-)
-def test_list_mode_that_is_not_understood_is_refused(changes: dict[str, str], sentence: str, tmp_path: Path) -> None:
-    path = siemens_files(tmp_path, np.array([1 << 30 | 300], np.uint32), **changes)
-    with pytest.raises(PETDiffusionError, match=sentence):
-        read_siemens_list_mode(path)
-
-
 def test_histogram_writes_a_sinogram_folder(tmp_path: Path, petdiffusion: Callable[..., CompletedProcess[str]]) -> None:
-    siemens_files(tmp_path, np.arange(48, dtype=np.uint32) | 1 << 30)
+    siemens_files(tmp_path, np.arange(48, dtype=np.uint32) | PROMPT)
     done = petdiffusion("histogram", "scan.l.hdr", "scan", "--span", 3)
     assert done.returncode == 0, done.stderr
     sinogram = read_sinogram(tmp_path / "scan")
@@ -150,77 +106,67 @@ def test_histogram_writes_a_sinogram_folder(tmp_path: Path, petdiffusion: Callab
     assert "normalisation" in read_sinogram(tmp_path / "low").not_corrected
 
 
-def petsird_file(path: Path, events: list[tuple[int, int, int]]) -> None:
-    """A ring of 20 modules of two crystals across and four rings along, and its coincidences."""
-    petsird = pytest.importorskip("petsird", reason="the optional package petsird is not installed")
-    corners = [(x, y, z) for x in (0, 20.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)]
-    shape = petsird.BoxShape(corners=[petsird.Coordinate(c=np.array(c, np.float32)) for c in corners])
-
-    def moved(matrix: list[list[float]]) -> object:
-        return petsird.RigidTransformation(matrix=np.array(matrix, np.float32))
-
-    half = np.pi / CRYSTALS
-    elements = [
-        moved([
-            [np.cos(turn), -np.sin(turn), 0, 90 * np.cos(turn)],
-            [np.sin(turn), np.cos(turn), 0, 90 * np.sin(turn)],
-            [0, 0, 1, z],
-        ])
-        for turn in (-half, half)
-        for z in (-7.5, -2.5, 2.5, 7.5)
-    ]  # fmt: skip
-    turns = [2 * np.pi * k / 20 for k in range(20)]
-    modules = [moved([[np.cos(t), -np.sin(t), 0, 0], [np.sin(t), np.cos(t), 0, 0], [0, 0, 1, 0]]) for t in turns]
-    solid = petsird.BoxSolidVolume(shape=shape, material_id=1)
-    module = petsird.DetectorModule(
-        detecting_elements=petsird.ReplicatedBoxSolidVolume(object=solid, transforms=elements)
-    )
-    replicated = petsird.ReplicatedDetectorModule(object=module, transforms=modules)
-    scanner = petsird.ScannerInformation(
-        model_name="ring",
-        scanner_geometry=petsird.ScannerGeometry(replicated_modules=[replicated]),
-        tof_bin_edges=[[petsird.BinEdges(edges=np.array([-75, -45, -15, 15, 45, 75], np.float32))]],
-        tof_resolution=[[47.0]],
-        event_energy_bin_edges=[petsird.BinEdges(edges=np.array([430, 510, 650], np.float32))],
-        energy_resolution_at_511=[0.1],
-    )
-    happened = [petsird.CoincidenceEvent(detection_bins=[2 * a, 2 * b], tof_idx=tof) for a, b, tof in events]
-    block = petsird.EventTimeBlock(
-        time_interval=petsird.TimeInterval(start=0, stop=1), prompt_events=[[happened]], delayed_events=[[[]]]
-    )
-    with petsird.BinaryPETSIRDWriter(str(path)) as writer:
-        writer.write_header(petsird.Header(scanner=scanner))
-        writer.write_time_blocks([petsird.TimeBlock.EventTimeBlock(block)])
+def test_histogram_of_several_places_or_frames_has_a_folder_each(
+    tmp_path: Path, petdiffusion: Callable[..., CompletedProcess[str]]
+) -> None:
+    words = [time_tag(0), bed_tag(10), PROMPT, 7, time_tag(1000), bed_tag(90), PROMPT | 1, PROMPT, time_tag(2000)]
+    siemens_files(tmp_path, words)
+    done = petdiffusion("histogram", "scan.l", "out")
+    assert done.returncode == 0, done.stderr
+    first, second = (read_sinogram(tmp_path / "out" / part) for part in ("part-001", "part-002"))
+    assert (first.prompts.sum(), second.prompts.sum()) == (1, 2)
+    assert (first.facts["position"], second.facts["position"]) == ("bed at 10.0 mm", "bed at 90.0 mm")
+    assert (second.facts["start_s"], second.facts["duration_s"]) == (1, 1) and second.facts["decay_factor"] > 1
+    assert read_interfile(tmp_path / "out/part-001/delayed.hs").prompts.sum() == 1
+    assert petdiffusion("histogram", "scan.l", "one", "--from-s", 1).returncode == 0
+    assert read_sinogram(tmp_path / "one").prompts.equal(second.prompts)
+    refused = petdiffusion("histogram", "scan.l", "two", "--from-s", 9)
+    assert refused.returncode == 2 and "after the end" in refused.stderr and not (tmp_path / "two").exists()
 
 
-def test_petsird_elements_become_crystals_of_a_cylinder(tmp_path: Path) -> None:
-    """Element 8 m + 4 c + r is crystal c of module m in ring r; modules start on the x axis and go towards +y."""
-    pytest.importorskip("petsird", reason="the optional package petsird is not installed")
-    from PETDiffusionLib.sinograms.petsird_list_mode import read_petsird
+def test_list_mode_is_reconstructed_as_its_sinogram_is(
+    tmp_path: Path, petdiffusion: Callable[..., CompletedProcess[str]]
+) -> None:
+    rng = np.random.default_rng(8)
+    words = [time_tag(0), *(rng.integers(0, BINS, 4000) | PROMPT), time_tag(500)]
+    siemens_files(tmp_path, words)
+    asked = ("--iterations", 2, "--subsets", 2, "--voxel-mm", 60)
+    assert petdiffusion("histogram", "scan.l.hdr", "scan").returncode == 0
+    for data, output in (("scan", "a.nii.gz"), ("scan.l", "b.nii.gz")):
+        done = petdiffusion("reconstruct", data, output, *asked)
+        assert done.returncode == 0, done.stderr
+    a, b = (read_volume(tmp_path / name).array for name in ("a.nii.gz", "b.nii.gz"))
+    assert a.max() > 0 and np.array_equal(a, b)
+    summary = json.loads((tmp_path / "b.nii.gz.manifest.json").read_text())["summary"]
+    assert summary["duration_s"] == 0.5 and summary["list_mode"]["words"] == 4002
+    refused = petdiffusion("reconstruct", "scan", "c.nii.gz", "--from-s", 0)
+    assert refused.returncode == 2 and "no list mode" in refused.stderr
 
-    events = [(8 * 12 + 4 + 2, 8 * 2 + 1, 3), (8 * 15, 8 * 4 + 4 + 3, 2)]
-    petsird_file(tmp_path / "scan.petsird", events)
-    prompts, delayed, geometry = read_petsird(tmp_path / "scan.petsird")
-    assert (geometry.rings, geometry.crystals, geometry.ring_spacing_mm) == (4, 40, pytest.approx(5.0))
-    assert geometry.radius_mm == pytest.approx(100.0, abs=0.5)
-    assert geometry.tof is not None and geometry.tof.bins == 5
-    assert prompts.sum() == 2 and delayed.sum() == 0
-    start, end = geometry.end_points_mm()
-    for plane, view, tangential, tof in np.argwhere(prompts.numpy()):
-        ends = start[plane, view, tangential], end[plane, view, tangential]
-        for event in events:
-            places = []
-            for element in event[:2]:
-                turn = 2 * np.pi * (element // 8) / 20 + (2 * (element // 4 % 2) - 1) * np.pi / 40
-                places.append(np.array([100 * np.cos(turn), 100 * np.sin(turn), (element % 4 - 1.5) * 5]))
-            forwards, backwards = (
-                max(np.linalg.norm(a - b) for a, b in zip(ends, order, strict=True)) for order in (places, places[::-1])
-            )
-            if min(forwards, backwards) < 9:
-                assert tof == (event[2] if forwards < backwards else 4 - event[2])
-                break
-        else:
-            pytest.fail("a count lies on no event's line")
-    (tmp_path / "broken.petsird").write_bytes(b"nonsense")
-    with pytest.raises(PETDiffusionError, match="PETSIRD"):
-        read_petsird(tmp_path / "broken.petsird")
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("0-60,60-120", [(0, 60), (60, 120)]),
+        ("2x10, 1x30,300", [(0, 10), (10, 20), (20, 50), (50, 350)]),
+        ("5.5-6", [(5.5, 6)]),
+    ],
+)
+def test_frame_times_are_ranges_or_lengths(text: str, ends: list[tuple[float, float]]) -> None:
+    assert [(frame.start_s, frame.start_s + frame.duration_s) for frame in frame_times(text)] == ends
+
+
+@pytest.mark.parametrize("text", ["", "a", "60-0", "0-60,30-90", "0x10,0", "1-2-3", "1..2", "-5-5"])
+def test_frames_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(PETDiffusionError) as refused:
+        frame_times(text)
+    assert refused.value.code == "bad-frames"
+
+
+@given(start=st.floats(0, 1e4), length=st.floats(0.1, 1e4), share=st.floats(0.05, 0.95))
+def test_decay_factors_of_parts_make_up_that_of_the_whole(start: float, length: float, share: float) -> None:
+    """What decays in a frame is what decays in its parts: durations over factors add up."""
+    (whole,) = check_frames([FrameTime(start, length)])
+    parts = [FrameTime(start, share * length), FrameTime(start + share * length, (1 - share) * length)]
+    total = sum(part.duration_s / decay_factor(part, 6586.2) for part in parts)
+    assert total == pytest.approx(length / decay_factor(whole, 6586.2), rel=1e-9)
+    assert decay_factor(FrameTime(6586.2, 1e-6), 6586.2) == pytest.approx(2)

@@ -9,7 +9,9 @@ from PETDiffusionLib.methods.catalogue.rules import Rule
 
 # What every reconstruction of a sinogram takes, with a network or without.
 TERMS = {
-    "sinogram": File("sinogram", "an Interfile header (.hs), a sinogram folder, or a .npz of RED", required=True),
+    "sinogram": File(
+        "sinogram", "an Interfile header (.hs), a sinogram folder, list mode, or a .npz of RED", required=True
+    ),
     "attenuation": File("volume", "the mu-map, or a CT with --attenuation-unit hu, about the scanner's centre"),
     "attenuation_factors": File("sinogram", "the share of photon pairs that leaves along each line, 0 to 1"),
     "normalisation": File("sinogram", "the detection efficiency of each line (1 over the correction factor)"),
@@ -23,8 +25,24 @@ PATIENT_POSITION = {
         choices=("HFS", "FFS", "HFP", "FFP", "HFDR", "HFDL", "FFDR", "FFDL"),
     )
 }  # fmt: skip
+LIST_MODE = {
+    "from_s": Rule("number", "From (s)", "of list mode: begin at this time", lowest=0),
+    "to_s": Rule("number", "To (s)", "of list mode: end at this time", lowest=0, above=True),
+    "span": Rule(
+        "whole", "Span",
+        "of list mode: merge so many ring differences (odd; default: none, or 11 where the sinogram would be large)",
+        lowest=1,
+    ),
+}  # fmt: skip
+FRAME_TIMES = {
+    "frame_times": Rule(
+        "text", "Frame times",
+        "of list mode: frames of a dynamic volume, like 0-60,60-120 (from and to, s) or 6x10,4x60 (lengths, s)",
+    )
+}  # fmt: skip
 GRID = {
     **PATIENT_POSITION,
+    **LIST_MODE,
     "attenuation_unit": Rule(
         "choice", "Unit of the mu-map", "the unit of the mu-map", default="per-cm", choices=("per-cm", "per-mm", "hu")
     ),
@@ -84,6 +102,7 @@ def _declared(name: str, title: str, own: Mapping[str, Rule]) -> Method:
         options={
             **own,
             **POST_FILTER,
+            **FRAME_TIMES,
             **{name: rule for name, rule in GRID.items() if statistical or name != "psf_mm"},
             **(PROJECTOR if statistical else {}),
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from PETDiffusionLib.methods.catalogue.method import File, Method
 from PETDiffusionLib.methods.catalogue.reconstruct import (
     GRID,
+    LIST_MODE,
     PATIENT_POSITION,
     POST_FILTER,
     SUBSETS,
@@ -28,7 +29,7 @@ RESTORE_SINOGRAM = Method(
     module=MODULE,
     inputs=TERMS,
     outputs={"sinogram": File("sinogram", "the restored prompts: .hs", required=True)},
-    options={**STEPS, **PATIENT_POSITION, "attenuation_unit": GRID["attenuation_unit"]},
+    options={**STEPS, **PATIENT_POSITION, **LIST_MODE, "attenuation_unit": GRID["attenuation_unit"]},
     task=TASK,
     default_model=BUNDLED_MODEL,
 )
