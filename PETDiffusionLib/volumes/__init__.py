@@ -1,6 +1,7 @@
 """Volumes in and out: reading, writing, SUV, DICOM, resampling."""
 
 from PETDiffusionLib.volumes.conversion import to_bqml, to_suv
+from PETDiffusionLib.volumes.frame_writing import FrameWriter, frame_files
 from PETDiffusionLib.volumes.frames import FrameSelection, FrameSeries, FrameTime
 from PETDiffusionLib.volumes.reading import FORMATS, open_frames, read_volume
 from PETDiffusionLib.volumes.series import SeriesSummary, list_series
@@ -16,12 +17,14 @@ __all__ = [
     "FrameSelection",
     "FrameSeries",
     "FrameTime",
+    "FrameWriter",
     "SeriesSummary",
     "SuvFacts",
     "Unit",
     "Volume",
     "check_writable_name",
     "describe_suv",
+    "frame_files",
     "list_series",
     "open_frames",
     "read_volume",

@@ -15,12 +15,11 @@ from PETDiffusionLib.volumes.dicom_files import is_dicom_file
 from PETDiffusionLib.volumes.frames import FrameSelection, FrameSeries
 from PETDiffusionLib.volumes.nifti import check_nifti
 from PETDiffusionLib.volumes.suv import NO_UNITS
+from PETDiffusionLib.volumes.units import UNIT_KEY
 from PETDiffusionLib.volumes.volume import UNIT_NAMES, UNITS, Unit, Volume, check_geometry, check_values
 
 FORMATS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
-# Where a written volume keeps its unit: a header field in NRRD and MetaImage, the description in NIfTI.
-UNIT_KEY = "PETDiffusion_unit"
 NOTES_KEY = "ITK_FileNotes"
 
 

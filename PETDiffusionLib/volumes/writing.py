@@ -12,32 +12,49 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from PETDiffusionLib.errors import PETDiffusionError
-from PETDiffusionLib.volumes.nifti import check_nifti
-from PETDiffusionLib.volumes.reading import FORMATS, NOTES_KEY, UNIT_KEY, format_of
+from PETDiffusionLib.volumes.nifti_writing import NiftiStream
+from PETDiffusionLib.volumes.sidecar import check_sidecar, sidecar_path, write_sidecar
+from PETDiffusionLib.volumes.units import UNIT_KEY
 from PETDiffusionLib.volumes.volume import Volume, check_finite
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
-ENDINGS = (*FORMATS, ".gz", ".img", ".hdr")  # of which a name has one: ITK would write another file
+ENDINGS = (*WRITABLE, ".nhdr", ".gz", ".img", ".hdr", ".v")  # of which a name has one: ITK would write another file
 
 
-def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
+def write_volume(volume: Volume, path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Write `volume` in the format that the extension of `path` names, with its unit in the header.
 
     The file appears under its name only when it is complete (a `.mhd` after its `.raw`): it is written into a hidden
     folder beside it, checked, and moved. NRRD and MetaImage keep geometry bit for bit; NIfTI keeps it in float32.
-    Raises PETDiffusionError ("bad-format", "not-finite", "cannot-write", "disk-full").
+    Beside NIfTI of a volume that has facts, they are written as JSON in the terms of BIDS (`scan.json`); one that
+    another program wrote is replaced only with `overwrite`. A volume that was read from NIfTI and lies where it lay
+    keeps the qform and sform of its file. Raises PETDiffusionError ("bad-format", "not-finite", "exists",
+    "cannot-write", "disk-full").
     """
     path = Path(path)
     check_writable_name(path)
     check_finite(sitk.GetArrayViewFromImage(volume.image), f"The volume for '{path}'")
+    has_sidecar = is_nifti(path) and bool(volume.facts)
+    if has_sidecar:
+        check_sidecar(path, overwrite)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-            _write_completely(volume, Path(scratch) / path.name)
-            # The header of an .mhd comes last: once it is there, its data are too.
-            for part in sorted(Path(scratch).iterdir(), key=lambda part: part.name == path.name):
-                os.replace(part, path.parent / part.name)
+            write_completely(volume, Path(scratch) / path.name)
+            if has_sidecar:
+                write_sidecar(sidecar_path(Path(scratch) / path.name), volume.unit, volume.facts)
+            publish(Path(scratch), path)
     except (OSError, RuntimeError) as error:
-        raise _cannot_write(path, volume, error) from error
+        raise cannot_write(path, volume, error) from error
+
+
+def is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def publish(folder: Path, path: Path) -> None:
+    """Move all files of `folder` beside `path`, the one of its own name last: once it is there, its parts are too."""
+    for part in sorted(folder.iterdir(), key=lambda part: (part.name == path.name, part.suffix == ".mhd", part.name)):
+        os.replace(part, path.parent / part.name)
 
 
 def check_writable_name(path: str | os.PathLike[str], endings: tuple[str, ...] = WRITABLE) -> None:
@@ -60,32 +77,29 @@ def check_writable_name(path: str | os.PathLike[str], endings: tuple[str, ...] =
         raise PETDiffusionError("cannot-write", f"'{path}' is a folder. Give the name of a file.")
 
 
-def _write_completely(volume: Volume, target: Path) -> None:
-    """Write and flush; a short file (NIfTI's writer does not notice a full disk) raises."""
+def write_completely(volume: Volume, target: Path) -> None:
+    """Write and flush one volume; raises OSError or RuntimeError where that is not possible."""
+    if is_nifti(target):
+        with NiftiStream(target, volume, (None,)) as stream:
+            stream.append(volume)
+        return
     image = sitk.Image(volume.image)
     for key in image.GetMetaDataKeys():
         image.EraseMetaData(key)
-    if format_of(target) in (".nii", ".nii.gz"):
-        image.SetMetaData(NOTES_KEY, f"{UNIT_KEY}={volume.unit}")
-    else:
-        image.SetMetaData(UNIT_KEY, volume.unit)
-    sitk.WriteImage(image, str(target), useCompression=target.name.lower().endswith(".gz"))
+    image.SetMetaData(UNIT_KEY, volume.unit)
+    sitk.WriteImage(image, str(target))
     for part in target.parent.iterdir():
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
-    if format_of(target) in (".nii", ".nii.gz"):
-        try:
-            check_nifti(target)
-        except PETDiffusionError as error:
-            raise OSError("the file came out shorter than its data") from error
 
 
-def _cannot_write(path: Path, volume: Volume, error: Exception) -> PETDiffusionError:
+def cannot_write(path: Path, volume: Volume, error: Exception, frames: int = 1) -> PETDiffusionError:
+    """The refusal for a failure to write so many frames like `volume` to `path`."""
     if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOENT):
         return PETDiffusionError(
             "cannot-write", f"'{path.parent}' cannot be written to ({error.strerror}). Choose another folder."
         )
-    needed = 4 * math.prod(volume.image.GetSize())
+    needed = 4 * math.prod(volume.image.GetSize()) * frames
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         return PETDiffusionError(
