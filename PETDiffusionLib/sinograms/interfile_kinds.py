@@ -39,6 +39,8 @@ def kind_of(header: InterfileHeader) -> str:
     name_space = header.word("sms-mi header name space")
     axes = {header.word(f"matrix axis label[{number}]") for number in range(1, 6)}
     stated = header.word("pet data type")
+    if {"y", "z"} <= axes and stated not in ("", "image"):
+        raise header.error(f'"PET data type" is "{stated}", but the axes are those of an image, x, y and z')
     for found, kind in (
         (header.word("data format") == "coincidencelist" or "petlink" in name_space, "list mode"),
         ("main header" in name_space, "a main header, which names others that hold the data"),

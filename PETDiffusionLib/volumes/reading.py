@@ -1,4 +1,4 @@
-"""Read a PET volume from NIfTI, NRRD, MetaImage or a DICOM series."""
+"""Read a PET volume from NIfTI, NRRD, MetaImage, Interfile or a DICOM series."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from PETDiffusionLib.volumes.units import UNIT_KEY
 from PETDiffusionLib.volumes.volume import UNIT_NAMES, UNITS, Unit, Volume, check_geometry, check_values
 
 FORMATS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+INTERFILE = (".hv", ".h33", ".hdr", ".hs", ".v", ".i", ".img", ".i33")  # headers, and data that have one beside them
 
 NOTES_KEY = "ITK_FileNotes"
 
@@ -61,9 +62,15 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
 
 
 def _read_file(path: Path) -> Volume:
+    if path.name.lower().endswith(INTERFILE) and format_of(path) is None:
+        from PETDiffusionLib.sinograms.interfile_image import interfile_header_of, read_interfile_volume
+
+        if header := interfile_header_of(path):
+            return read_interfile_volume(header)
     if format_of(path) is None:
         raise PETDiffusionError(
-            "bad-format", f"'{path}' is neither DICOM nor one of {', '.join(FORMATS)}. Convert it to one of these."
+            "bad-format",
+            f"'{path}' is neither DICOM nor Interfile nor one of {', '.join(FORMATS)}. Convert it to one of these.",
         )
     if path.stat().st_size == 0:
         raise PETDiffusionError("bad-file", f"'{path}' is empty (0 bytes). Copy or export it again.")

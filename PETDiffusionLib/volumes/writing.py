@@ -1,4 +1,4 @@
-"""Write a volume to NIfTI, NRRD or MetaImage: completely or not at all."""
+"""Write a volume to NIfTI, NRRD, MetaImage or Interfile: completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PETDiffusionLib.volumes.sidecar import check_sidecar, sidecar_path, write_s
 from PETDiffusionLib.volumes.units import UNIT_KEY
 from PETDiffusionLib.volumes.volume import Volume, check_finite
 
-WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".hv")
 ENDINGS = (*WRITABLE, ".nhdr", ".gz", ".img", ".hdr", ".v")  # of which a name has one: ITK would write another file
 
 
@@ -53,7 +53,9 @@ def is_nifti(path: Path) -> bool:
 
 def publish(folder: Path, path: Path) -> None:
     """Move all files of `folder` beside `path`, the one of its own name last: once it is there, its parts are too."""
-    for part in sorted(folder.iterdir(), key=lambda part: (part.name == path.name, part.suffix == ".mhd", part.name)):
+    for part in sorted(
+        folder.iterdir(), key=lambda part: (part.name == path.name, part.suffix in (".mhd", ".hv"), part.name)
+    ):
         os.replace(part, path.parent / part.name)
 
 
@@ -83,11 +85,16 @@ def write_completely(volume: Volume, target: Path) -> None:
         with NiftiStream(target, volume, (None,)) as stream:
             stream.append(volume)
         return
-    image = sitk.Image(volume.image)
-    for key in image.GetMetaDataKeys():
-        image.EraseMetaData(key)
-    image.SetMetaData(UNIT_KEY, volume.unit)
-    sitk.WriteImage(image, str(target))
+    if target.name.lower().endswith(".hv"):
+        from PETDiffusionLib.sinograms.interfile_image import write_interfile_volume
+
+        write_interfile_volume(volume, target)
+    else:
+        image = sitk.Image(volume.image)
+        for key in image.GetMetaDataKeys():
+            image.EraseMetaData(key)
+        image.SetMetaData(UNIT_KEY, volume.unit)
+        sitk.WriteImage(image, str(target))
     for part in target.parent.iterdir():
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
