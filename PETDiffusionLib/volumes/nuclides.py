@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 MINUTE, HOUR, DAY, YEAR = 60.0, 3600.0, 86400.0, 31556926.0
 
-# Half-lives differ by so much between evaluations and vendors' tables (Sc-44: 3.97 and 4.04 h; Tb-152: 17.5 and 17.9 h).
+# Half-lives differ so between evaluations and vendors' tables (Sc-44: 3.97 and 4.04 h; Tb-152: 17.5 and 17.9 h).
 SAME_HALF_LIFE = 0.025
 
 
