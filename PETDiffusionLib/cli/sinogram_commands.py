@@ -84,13 +84,12 @@ def _write(frames: ListModeFrames, frame: BinnedFrame, arguments: argparse.Names
     from PETDiffusionLib.sinograms.interfile import write_interfile
 
     folder = arguments.out / f"part-{number:03}" if number else arguments.out
-    sinogram = frames.sinogram(frame)
     pairs = torch.ones(1) if frames.pairs is None else frames.pairs
     with study_folder(folder, FILES, arguments.overwrite, [arguments.list_mode]) as paths:
         write_interfile(frame.prompts, frames.geometry, paths["prompts"])
         write_interfile(frame.delayed, frames.geometry, paths["delayed"])
         shape = frames.geometry.data_shape[:3]
         write_interfile(pairs.expand(shape), frames.geometry.without_tof(), paths["normalisation"])
-        facts = {**sinogram.frame_facts, "source": arguments.list_mode.name}
+        facts = {**frames.facts_of(frame), "source": arguments.list_mode.name}
         facts["corrected"] = []  # the crystals' efficiencies are not known
         paths["facts"].write_text(json.dumps(facts) + "\n", encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +30,7 @@ from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
 from PETDiffusionLib.sinograms.list_mode import is_list_mode
 from PETDiffusionLib.sinograms.list_mode_reading import ListModeFrames, ListModeWindow
 from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
+from PETDiffusionLib.volumes.frame_writing import FrameWriter
 
 # Options of what comes before the reconstruction.
 READING = ("overwrite", "attenuation_unit", "patient_position", "from_s", "to_s", "frame_times", "span")
@@ -133,8 +133,6 @@ def _run_frames(job: Any, options: dict[str, Any], progress: Progress, warn: War
             "An additive term is of one frame and not of several: leave --additive out, or reconstruct the frames one "
             "by one by --from-s and --to-s with the additive term of each.",
         )
-    writing = importlib.import_module("PETDiffusionLib.volumes.frame_writing")
-
     frames = ListModeFrames(path, window, with_pairs="normalisation" not in job.inputs)
     said: set[tuple[str, str]] = set()
 
@@ -154,7 +152,7 @@ def _run_frames(job: Any, options: dict[str, Any], progress: Progress, warn: War
             volume = Volume(result.image, result.unit, {})
             if not results:
                 facts = {**sinogram.frame_facts, "source": path.name, "decay_corrected": False}
-                writer = stack.enter_context(writing.FrameWriter(job.outputs["image"], volume, window.frames, facts))
+                writer = stack.enter_context(FrameWriter(job.outputs["image"], volume, window.frames, facts))
             writer.write(volume)
             results.append(result.facts | sinogram.frame_facts)
     for sentence in frames.opened.warnings:

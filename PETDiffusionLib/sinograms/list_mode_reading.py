@@ -8,6 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from PETDiffusionLib.errors import PETDiffusionError
@@ -106,11 +107,14 @@ class ListModeFrames:
 
     def sinogram(self, frame: BinnedFrame) -> Sinogram:
         """The prompts of a frame, with what is known of it."""
+        prompts = frame.prompts.clone()  # of a tensor of their own, so that the delayeds need not be kept with them
+        facts = {"source": self.opened.path.name, "scanner": self.geometry.name, **self.facts_of(frame)}
+        return Sinogram(self.geometry, prompts, self.pairs, facts=facts)
+
+    def facts_of(self, frame: BinnedFrame) -> dict[str, Any]:
+        """What is known of a frame, JSON-able."""
         facts: dict[str, Any] = {
-            "source": self.opened.path.name,
-            "scanner": self.geometry.name,
-            "prompts": int(frame.prompts.sum(dtype=torch.float64)),
-            "delayed": int(frame.delayed.sum(dtype=torch.float64)),
+            "delayed": int(frame.delayed.numpy().sum(dtype=np.float64)),
             "list_mode": dict(self.opened.facts),
         }
         if frame.time is not None:
@@ -120,7 +124,7 @@ class ListModeFrames:
                 facts["decay_factor"] = round(decay_factor(frame.time, self.opened.half_life_s), 6)
         if frame.position:
             facts["position"] = frame.position
-        return Sinogram(self.geometry, frame.prompts, self.pairs, facts=facts)
+        return facts
 
     def _several_positions(self) -> PETDiffusionError:
         stays = stays_of(self.opened, self.geometry)

@@ -47,6 +47,7 @@ class SiemensListMode:
         self.half_life_s = half_life_s if half_life_s > 0 else None
         if "isotope name" in header:
             self.facts["isotope"] = header.text("isotope name")
+        self.warnings += header.warnings
 
     def _check_words(self) -> None:
         """That these are 32-bit coincidence words, and how many whole ones there are."""

@@ -110,7 +110,9 @@ def measured(way: str, folder: Path) -> dict[str, float]:
     before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if way.startswith("petdiffusion") else 0
     started = time.perf_counter()
     if way.startswith("petdiffusion"):
-        prompts = sum(int(frame.prompts.sum(dtype=torch.float64)) for frame in binned_frames(opened, geometry, frames))
+        prompts = sum(
+            int(frame.prompts.numpy().sum(dtype=np.float64)) for frame in binned_frames(opened, geometry, frames)
+        )
     elif bins is not None:
         prompts = int(np.bincount(bins, minlength=2 * size + 1)[:size].sum())
     else:

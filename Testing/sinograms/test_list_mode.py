@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -141,6 +142,31 @@ def test_list_mode_is_reconstructed_as_its_sinogram_is(
     assert summary["duration_s"] == 0.5 and summary["list_mode"]["words"] == 4002
     refused = petdiffusion("reconstruct", "scan", "c.nii.gz", "--from-s", 0)
     assert refused.returncode == 2 and "no list mode" in refused.stderr
+
+
+def test_frames_of_list_mode_are_a_dynamic_volume(
+    tmp_path: Path, petdiffusion: Callable[..., CompletedProcess[str]]
+) -> None:
+    """One pass; each frame is what its time window alone gives, and times and half-life stand beside."""
+    rng = np.random.default_rng(9)
+    words = [word for k in range(3) for word in (time_tag(1000 * k), *(rng.integers(0, BINS, 2000) | PROMPT))]
+    siemens_files(tmp_path, [*words, time_tag(3000)])
+    asked = ("--iterations", 2, "--subsets", 2, "--voxel-mm", 60)
+    done = petdiffusion("reconstruct", "scan.l", "dynamic.nii.gz", "--frame-times", "0-1,1-3", *asked)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Not corrected") == 1
+    frames = nibabel.load(tmp_path / "dynamic.nii.gz").get_fdata()
+    for number, (start, stop) in enumerate(((0, 1), (1, 3))):
+        name = f"{number}.nii.gz"
+        assert petdiffusion("reconstruct", "scan.l", name, "--from-s", start, "--to-s", stop, *asked).returncode == 0
+        assert np.allclose(frames[..., number], nibabel.load(tmp_path / name).get_fdata(), rtol=1e-5)
+    beside = json.loads((tmp_path / "dynamic.json").read_text())
+    assert beside["FrameTimesStart"] == [0, 1] and beside["FrameDuration"] == [1, 2]
+    assert beside["RadionuclideHalfLife"] == 6586.2 and beside["ImageDecayCorrected"] is False
+    summary = json.loads((tmp_path / "dynamic.nii.gz.manifest.json").read_text())["summary"]
+    assert [frame["duration_s"] for frame in summary["frames"]] == [1, 2]
+    refused = petdiffusion("reconstruct", "scan.l", "x.nii.gz", "--frame-times", "0-1,0.5-2")
+    assert refused.returncode == 2 and "without overlap" in refused.stderr
 
 
 @pytest.mark.parametrize(
