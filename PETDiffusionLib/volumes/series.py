@@ -15,8 +15,11 @@ from PETDiffusionLib.volumes.copies import without_copies
 from PETDiffusionLib.volumes.dicom_files import is_dicom_file, read_header
 from PETDiffusionLib.volumes.enhanced import check_concatenation, frame_headers, is_enhanced
 from PETDiffusionLib.volumes.headers import tag_name
+from PETDiffusionLib.volumes.scattered import files_elsewhere, lacks_slices, states_its_slices
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+# What ImageType calls images that show slices: views of a volume and pictures of a screen.
+PICTURES = ("LOCALIZER", "MIP", "MAXIMUM INTENSITY PROJECTION", "REPROJECTION", "SCREEN SAVE")
 # How sentences call the modalities whose codes say little.
 MODALITY_NAMES = {"PT": "PET", "NM": "NM (scintigraphy or SPECT)", "SEG": "SEG (a segmentation)"}
 
@@ -31,13 +34,18 @@ class SeriesSummary:
     units: str
     slices: int
     first_file: str
+    attenuation_corrected: bool | None
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
     def __str__(self) -> str:
         about = " ".join(part for part in (self.modality, f"'{self.description}'", self.units) if part)
-        return f"{about}, {self.slices} slices, {self.series_uid} (for example {self.first_file})"
+        corrected = {True: ", attenuation corrected", False: ", not attenuation corrected", None: ""}
+        return (
+            f"{about}, {self.slices} slices{corrected[self.attenuation_corrected]}, "
+            f"{self.series_uid} (for example {self.first_file})"
+        )
 
 
 def list_series(folder: str | os.PathLike[str]) -> list[SeriesSummary]:
@@ -77,10 +85,50 @@ def find_pet_series(path: str | os.PathLike[str]) -> PetSeries:
     if len(series) > 1:
         raise _mixed(path, series)
     (files,) = series.values()
+    files, warnings = _slices_only(files)
+    if path.is_dir() and lacks_slices(files):
+        warnings += _elsewhere(path, files)
     _check_pet(path, files)
     check_concatenation(files, f"The series in '{path}'")
     headers = [header for file in files for header in (frame_headers(file) if is_enhanced(file) else [file])]
-    return PetSeries(*without_copies(headers))
+    slices, found = without_copies(headers)
+    return PetSeries(slices, warnings + found)
+
+
+def _slices_only(files: Sequence[Dataset]) -> tuple[list[Dataset], list[str]]:
+    """The files of a series without the pictures made of it (captures, localisers, projections), and what was left."""
+    pictures = [file for file in files if _is_picture(file)]
+    if not pictures or len(pictures) == len(files):
+        return list(files), []
+    return [file for file in files if not _is_picture(file)], [
+        f"{len(pictures)} pictures (screen captures, localisers or projections) among the slices were left out, "
+        f"for example '{pictures[0].filename}'."
+    ]
+
+
+def _is_picture(header: Dataset) -> bool:
+    """Whether an image shows slices instead of being one."""
+    types = header.get("ImageType") or []
+    kinds = header.get("SeriesType") or []
+    return (
+        "Secondary Capture" in UID(header.SOPClassUID).name
+        or int(header.get("SamplesPerPixel") or 1) > 1
+        or any(str(value).upper() in PICTURES for value in ([types] if isinstance(types, str) else types))
+        or (not isinstance(kinds, str) and "REPROJECTION" in list(kinds))
+    )
+
+
+def _elsewhere(folder: Path, files: Sequence[Dataset]) -> list[str]:
+    """A sentence on where the rest of an incomplete series lies, if it lies near."""
+    known = {Path(file.filename) for file in files}
+    rest = files_elsewhere(str(files[0].SeriesInstanceUID), folder, known)
+    rest = [file for file in rest if folder not in file.parents]
+    if not rest:
+        return []
+    return [
+        f"{len(rest)} more files of the series lie in '{rest[0].parent}'; "
+        "give one file of the series instead of a folder to read all of them."
+    ]
 
 
 def image_series(files: Iterable[Path]) -> dict[str, list[Dataset]]:
@@ -91,7 +139,7 @@ def image_series(files: Iterable[Path]) -> dict[str, list[Dataset]]:
             _refuse_a_stump(file)
             continue
         header = read_header(file)
-        if header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR_CLASS or "DirectoryRecordSequence" in header:
+        if _is_directory(header):
             continue
         _check_identity(file, header)
         if "Rows" in header:
@@ -124,12 +172,26 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def _series_of_file(path: Path) -> dict[str, list[Dataset]]:
-    """The series of one file, gathered from the files beside it."""
+    """The series of one file: from the files beside it and, where slices are lacking, from the folders near by.
+
+    A DICOMDIR stands for the folder that it is the table of contents of.
+    """
     if not is_dicom_file(path):
         raise PETDiffusionError("bad-file", f"'{path}' is not a DICOM file. Give a DICOM file or a folder of them.")
-    uid = str(read_header(path).get("SeriesInstanceUID", ""))
-    beside = image_series(sorted(path.parent.iterdir()))
-    return {uid: beside[uid]} if uid in beside else {}
+    header = read_header(path)
+    if _is_directory(header):
+        return image_series(_files_below(path.parent))
+    uid = str(header.get("SeriesInstanceUID", ""))
+    files = image_series(sorted(path.parent.iterdir())).get(uid, [])
+    if files and (lacks_slices(files) or not states_its_slices(files)):
+        known = {Path(file.filename) for file in files}
+        files += image_series(files_elsewhere(uid, path.parent, known)).get(uid, [])
+    return {uid: files} if files else {}
+
+
+def _is_directory(header: Dataset) -> bool:
+    """Whether a file is a DICOMDIR."""
+    return header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR_CLASS or "DirectoryRecordSequence" in header
 
 
 def _summary(uid: str, headers: Sequence[Dataset]) -> SeriesSummary:
@@ -141,7 +203,16 @@ def _summary(uid: str, headers: Sequence[Dataset]) -> SeriesSummary:
         units=str(first.get("Units", "")),
         slices=sum(int(header.get("NumberOfFrames") or 1) for header in headers),
         first_file=str(first.filename),
+        attenuation_corrected=_attenuation_corrected(first),
     )
+
+
+def _attenuation_corrected(header: Dataset) -> bool | None:
+    """Whether attenuation was corrected for; None where the header does not say."""
+    if header.get("AttenuationCorrected"):
+        return bool(header.AttenuationCorrected == "YES")
+    done = header.get("CorrectedImage")
+    return ("ATTN" in done) if done else None
 
 
 def _mixed(path: Path, series: dict[str, list[Dataset]]) -> PETDiffusionError:
