@@ -33,7 +33,7 @@ from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
 from PETDiffusionLib.volumes.frame_writing import FrameWriter
 
 # Options of what comes before the reconstruction.
-READING = ("overwrite", "attenuation_unit", "patient_position", "from_s", "to_s", "frame_times", "span")
+READING = ("overwrite", "attenuation_unit", "patient_position", "additive_is", "from_s", "to_s", "frame_times", "span")
 Progress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
 

@@ -15,11 +15,11 @@ from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.projection.attenuation import attenuation_factors, mu_from_hounsfield
 from PETDiffusionLib.projection.choice import make_projector
 from PETDiffusionLib.sinograms import Sinogram, default_grid
-from PETDiffusionLib.sinograms.files import read_sinogram, read_term
+from PETDiffusionLib.sinograms.files import read_sinogram, read_term, with_additive
 from PETDiffusionLib.sinograms.list_mode import is_list_mode
 from PETDiffusionLib.sinograms.list_mode_reading import ListModeWindow, read_list_mode
 from PETDiffusionLib.sinograms.orientation import position
-from PETDiffusionLib.volumes import Unit, read_volume
+from PETDiffusionLib.volumes import Unit, Volume, read_volume
 
 # From the unit of a mu-map to 1/mm.
 MU_UNITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -59,7 +59,8 @@ def read_measurement(
     """The sinogram of a job's inputs, or its list mode binned, with the terms beside it.
 
     Of the job's `options` those count that say what the data are: the unit of a mu-map, how the patient lay, the time
-    window of list mode. Raises PETDiffusionError where they do not fit.
+    window of list mode, whether the additive term was divided by the factors. Raises PETDiffusionError where they do
+    not fit.
     """
     window, path = ListModeWindow.of(options), inputs["sinogram"]
     if is_list_mode(path):
@@ -67,7 +68,7 @@ def read_measurement(
         return with_terms(binned, inputs, options)
     if not window.is_default:
         raise not_list_mode(path)
-    return with_terms(read_sinogram(path), inputs, options)
+    return with_terms(read_sinogram(path, options["additive_is"]), inputs, options)
 
 
 def not_list_mode(path: Path) -> PETDiffusionError:
@@ -100,14 +101,26 @@ def with_terms(sinogram: Sinogram, inputs: dict[str, Path], options: Mapping[str
         sinogram = _without(sinogram, "attenuation").with_factors(factors, "attenuation")
     if "attenuation" in inputs:
         mu = read_volume(inputs["attenuation"])
-        sinogram = with_attenuation_map(_without(sinogram, "attenuation"), mu.image, attenuation_unit)
+        sinogram = with_attenuation_map(_without(sinogram, "attenuation"), mu.image, _mu_unit(mu, attenuation_unit))
     if "normalisation" in inputs:
         efficiency = read_term(inputs["normalisation"], sinogram)
         sinogram = _without(sinogram, "normalisation").with_factors(efficiency, "normalisation")
     if "additive" in inputs:
         background = read_term(inputs["additive"], sinogram)
-        sinogram = _without(sinogram, "randoms", "scatter").with_background(background, "randoms", "scatter")
+        sinogram = with_additive(
+            _without(sinogram, "randoms", "scatter"), background, options["additive_is"] or "counts"
+        )
     return sinogram
+
+
+def _mu_unit(mu: Volume, stated: str) -> str:
+    """The unit of a mu-map, where its own file says it; it may not contradict an option other than the default."""
+    own = str(mu.facts.get("mu_unit", stated))
+    if stated not in (own, "per-cm"):
+        raise PETDiffusionError(
+            "bad-mu-map", f"--attenuation-unit is {stated}, but the mu-map itself says {own}. Leave the option out."
+        )
+    return own
 
 
 def _without(sinogram: Sinogram, *effects: str) -> Sinogram:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import zipfile
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from PETDiffusionLib.errors import PETDiffusionError
-from PETDiffusionLib.sinograms.geometry import parallel_beam
+from PETDiffusionLib.sinograms.geometry import ScannerGeometry, parallel_beam
 from PETDiffusionLib.sinograms.interfile import read_interfile
 from PETDiffusionLib.sinograms.list_mode import is_list_mode
 from PETDiffusionLib.sinograms.list_mode_reading import read_list_mode
@@ -23,18 +24,25 @@ from PETDiffusionLib.sinograms.sinogram import Sinogram
 PROMPTS, FACTS = "prompts.hs", "sinogram.json"
 FACTOR_FILES = {"attenuation": "attenuation.hs", "normalisation": "normalisation.hs"}
 ADDITIVE = "additive.hs"
+# The same as SIRF writes it, and PETRIC (github.com/SyneRBI/PETRIC): one product of all factors, and an additive term
+# that is divided by it, so that the expectation is factors x (P(image) + additive).
+MULTIPLICATIVE = (
+    "mult_factors.hs", "multfactors.hs", "multiplicative_factors.hs", "mult.hs", "multiplicative_factors/mult.hs",
+)  # fmt: skip
+PRECORRECTED_ADDITIVE = "additive_term.hs"
 
 
-def read_sinogram(path: str | os.PathLike[str]) -> Sinogram:
+def read_sinogram(path: str | os.PathLike[str], additive_is: str | None = None) -> Sinogram:
     """Read an Interfile header (.hs), a sinogram folder, list mode, or the low-dose sinogram of a RED .npz.
 
+    `additive_is` says what a folder's additive term is, "counts" or "precorrected"; None: the names of its files do.
     Raises PETDiffusionError ("missing-file", "bad-format", "bad-header", "bad-file", "bad-sinogram").
     """
     path = Path(path)
     if not path.exists():
         raise PETDiffusionError("missing-file", f"There is no file or folder '{path}'. Check the path.")
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(path, additive_is)
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return read_red_pair(path)[0]
@@ -75,15 +83,31 @@ def read_red_pair(path: str | os.PathLike[str]) -> tuple[Sinogram, Sinogram]:
     return low, full
 
 
-def _read_folder(folder: Path) -> Sinogram:
+def _read_folder(folder: Path, additive_is: str | None = None) -> Sinogram:
     if not (folder / PROMPTS).is_file():
         raise PETDiffusionError("missing-file", f"A sinogram folder has a {PROMPTS}; '{folder}' has none.")
     sinogram = read_interfile(folder / PROMPTS)
     for effect, name in FACTOR_FILES.items():
         if (folder / name).is_file():
             sinogram = sinogram.with_factors(read_term(folder / name, sinogram), effect)
-    if (folder / ADDITIVE).is_file():
-        sinogram = sinogram.with_background(read_term(folder / ADDITIVE, sinogram), "randoms", "scatter")
+    product = _only_one(folder, MULTIPLICATIVE)
+    if product is not None:
+        if sinogram.multiplicative is not None:
+            raise PETDiffusionError(
+                "twice", f"'{folder}' has {product.name}, and factors of its own beside it. Give them once."
+            )
+        sinogram = sinogram.with_factors(read_term(product, sinogram), "attenuation")
+        sinogram = replace(sinogram, corrected=sinogram.corrected | {"normalisation"})
+    additive = _only_one(folder, (ADDITIVE, PRECORRECTED_ADDITIVE))
+    if additive is not None:
+        by_name = additive.name == PRECORRECTED_ADDITIVE or product is not None
+        meant = additive_is or ("precorrected" if by_name else "counts")
+        sinogram = with_additive(sinogram, read_term(additive, sinogram), meant)
+        if by_name and additive_is is None:
+            sinogram = sinogram.with_warning(
+                f"'{additive.name}' is taken as STIR and PETRIC have it, divided by the multiplicative terms. If it "
+                "is in counts, say --additive-is counts."
+            )
     if (folder / FACTS).is_file():
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         corrected = frozenset(facts.pop("corrected", sinogram.corrected))
@@ -96,16 +120,65 @@ def _read_folder(folder: Path) -> Sinogram:
     return sinogram
 
 
+def _only_one(folder: Path, names: tuple[str, ...]) -> Path | None:
+    """The file of one of these names; several of them are refused."""
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if len(found) > 1:
+        raise PETDiffusionError(
+            "twice", f"'{folder}' has {' and '.join(path.name for path in found)}, which are for the same. Keep one."
+        )
+    return found[0] if found else None
+
+
+def with_additive(sinogram: Sinogram, additive: torch.Tensor, additive_is: str) -> Sinogram:
+    """With randoms plus scatter in counts, or "precorrected": divided by all multiplicative terms, which are there.
+
+    Raises PETDiffusionError "bad-sinogram" where there are none.
+    """
+    if additive_is == "precorrected":
+        factors = sinogram.multiplicative
+        if factors is None:
+            raise PETDiffusionError(
+                "bad-sinogram",
+                "A precorrected additive term is divided by the multiplicative ones, but none is given. Give them by "
+                "--attenuation, --attenuation-factors and --normalisation, or say --additive-is counts.",
+            )
+        additive = additive * (factors if additive.ndim == factors.ndim else factors[..., None])
+    return sinogram.with_background(additive, "randoms", "scatter")
+
+
 def read_term(path: str | os.PathLike[str], sinogram: Sinogram) -> torch.Tensor:
     """The values of a sinogram that goes with another. Raises PETDiffusionError "bad-sinogram" for another geometry."""
-    term = read_interfile(path)
-    own = sinogram.geometry
-    wanted = {own, own.without_tof()}
-    if replace(term.geometry, name=own.name, patient_position=own.patient_position) not in wanted:
+    term, own = read_interfile(path, term=True), sinogram.geometry
+    planes = _planes_in_order_of(own, term.geometry)
+    if planes is None or term.prompts.shape[1:] not in (own.data_shape[1:], own.data_shape[1:3]):
         raise PETDiffusionError(
             "bad-sinogram",
             f"'{path}' is of {term.geometry.name} {term.geometry.data_shape}, the prompts are of "
             f"{own.name} {own.data_shape}, or rings, segments and bins lie elsewhere. "
             "Give terms of the same geometry.",
         )
-    return term.prompts
+    return term.prompts[planes]
+
+
+def _planes_in_order_of(own: ScannerGeometry, other: ScannerGeometry) -> torch.Tensor | None:
+    """Where each plane of `own` is in `other`, which may list its segments otherwise; None where lines differ.
+
+    Programs print lengths with few digits: lines are the same where they lie within a tenth of a per mille.
+    """
+    if sorted(own.segments, key=str) != sorted(other.segments, key=str) or own.rings != other.rings:
+        return None
+    if own.data_shape[1:3] != other.data_shape[1:3] or (own.bin_mm is None) != (other.bin_mm is None):
+        return None
+    for field in ("radius_mm", "ring_spacing_mm"):
+        if not math.isclose(getattr(own, field), getattr(other, field), rel_tol=1e-4):
+            return None
+    if not np.allclose(own.tangential_mm, other.tangential_mm, rtol=1e-4, atol=1e-4):
+        return None
+    if not np.allclose(own.view_angles, other.view_angles, atol=1e-4):
+        return None
+    if other.tof is not None and (own.tof is None or not np.allclose(astuple(own.tof), astuple(other.tof), rtol=1e-3)):
+        return None
+    first = [int(np.argmax(other.plane_segment == other.segments.index(segment))) for segment in own.segments]
+    counts = [segment.planes(own.rings) for segment in own.segments]
+    return torch.cat([torch.arange(start, start + count) for start, count in zip(first, counts, strict=True)])

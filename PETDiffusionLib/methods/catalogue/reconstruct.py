@@ -15,7 +15,7 @@ TERMS = {
     "attenuation": File("volume", "the mu-map, or a CT with --attenuation-unit hu, about the scanner's centre"),
     "attenuation_factors": File("sinogram", "the share of photon pairs that leaves along each line, 0 to 1"),
     "normalisation": File("sinogram", "the detection efficiency of each line (1 over the correction factor)"),
-    "additive": File("sinogram", "expected randoms plus scatter, in counts"),
+    "additive": File("sinogram", "expected randoms plus scatter, in counts (or see --additive-is)"),
 }
 PATIENT_POSITION = {
     "patient_position": Rule(
@@ -40,8 +40,17 @@ FRAME_TIMES = {
         "of list mode: frames of a dynamic volume, like 0-60,60-120 (from and to, s) or 6x10,4x60 (lengths, s)",
     )
 }  # fmt: skip
+ADDITIVE_IS = {
+    "additive_is": Rule(
+        "choice", "Additive term is",
+        "counts, or precorrected: divided by the multiplicative terms, as STIR, SIRF and PETRIC have it (default: "
+        "counts; precorrected in a folder with mult_factors.hs or additive_term.hs)",
+        choices=("counts", "precorrected"),
+    )
+}  # fmt: skip
 GRID = {
     **PATIENT_POSITION,
+    **ADDITIVE_IS,
     **LIST_MODE,
     "attenuation_unit": Rule(
         "choice", "Unit of the mu-map", "the unit of the mu-map", default="per-cm", choices=("per-cm", "per-mm", "hu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PETDiffusionLib.methods.catalogue.method import File, Method
 from PETDiffusionLib.methods.catalogue.reconstruct import (
+    ADDITIVE_IS,
     GRID,
     LIST_MODE,
     PATIENT_POSITION,
@@ -29,7 +30,7 @@ RESTORE_SINOGRAM = Method(
     module=MODULE,
     inputs=TERMS,
     outputs={"sinogram": File("sinogram", "the restored prompts: .hs", required=True)},
-    options={**STEPS, **PATIENT_POSITION, **LIST_MODE, "attenuation_unit": GRID["attenuation_unit"]},
+    options={**STEPS, **PATIENT_POSITION, **ADDITIVE_IS, **LIST_MODE, "attenuation_unit": GRID["attenuation_unit"]},
     task=TASK,
     default_model=BUNDLED_MODEL,
 )
