@@ -7,13 +7,16 @@ import importlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PETDiffusionLib.cli.arguments import UNITS, add_dose_arguments, add_stated_unit
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.jobs.runner import EXIT_CANCELLED
 from PETDiffusionLib.jobs.staging import Staging
 from PETDiffusionLib.methods.catalogue.rules import stated_suv
+
+if TYPE_CHECKING:
+    from PETDiffusionLib.volumes import Volume
 
 # The volumes that `evaluate` reads: PET, then regions.
 INPUTS = ("reference", "image", "uncertainty", "low_dose", "mask", "labels")
@@ -42,6 +45,9 @@ def add_commands(commands: Any) -> None:
     )
     evaluate.add_argument("--uncertainty", type=Path, metavar="U", help="the image's standard deviation")
     evaluate.add_argument("--low-dose", type=Path, metavar="V", help="the volume before denoising, for the picture")
+    evaluate.add_argument(
+        "--frames", metavar="TEXT", help="which frame of dynamic or gated ones, from 1: 3; mean or mean:3-7"
+    )
     evaluate.add_argument("--json", type=Path, metavar="PATH", help="also write the figures as JSON")
     evaluate.add_argument("--picture", type=Path, metavar="PATH", help="also write a comparison picture (PNG)")
     evaluate.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
@@ -92,11 +98,23 @@ def _read_images(arguments: argparse.Namespace) -> dict[str, Any]:
     facts = stated_suv(vars(arguments))
     for name in INPUTS[:4]:
         path = getattr(arguments, name)
-        images[name] = path and to_suv(read_volume(path, UNITS.get(arguments.unit)), **facts).image
+        images[name] = path and to_suv(_one_volume(path, arguments), **facts).image
     for name in INPUTS[4:]:
         path = getattr(arguments, name)
         images[name] = None if path is None or is_dicom_regions(path) else read_volume(path).image
     return images
+
+
+def _one_volume(path: Path, arguments: argparse.Namespace) -> Volume:
+    """A PET volume; of a dynamic or gated one the frame, or the mean, that --frames chooses."""
+    from PETDiffusionLib.volumes.dicom import the_only_frame
+    from PETDiffusionLib.volumes.frames import FrameSelection
+    from PETDiffusionLib.volumes.reading import open_frames
+
+    series = open_frames(path, UNITS.get(arguments.unit))
+    if arguments.frames is not None and len(series) > 1:
+        series = series.selected(FrameSelection.parse(arguments.frames))
+    return the_only_frame(series)
 
 
 def _dicom_regions(arguments: argparse.Namespace, reference: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,11 @@ from PETDiffusionLib.cli.arguments import (
     whole_number_from,
 )
 from PETDiffusionLib.errors import PETDiffusionError
-from PETDiffusionLib.methods.catalogue.rules import stated_suv
+from PETDiffusionLib.methods.catalogue.rules import FRAMES, stated_suv
 
 if TYPE_CHECKING:
     from PETDiffusionLib.volumes import Volume
+    from PETDiffusionLib.volumes.frames import FrameSeries
     from PETDiffusionLib.volumes.regridding import Grid
 
 
@@ -44,6 +47,7 @@ def add_commands(commands: Any) -> None:
     convert.add_argument("output", metavar="OUTPUT", type=Path)
     convert.add_argument("--unit", choices=("suv", "bqml"), help="the unit to write (as it is, if not given)")
     add_stated_unit(convert, "--input-unit")
+    convert.add_argument("--frames", metavar="TEXT", help=FRAMES.help)
     _add_grid_arguments(convert)
     convert.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     add_dose_arguments(convert)
@@ -90,23 +94,55 @@ def _convert(arguments: argparse.Namespace) -> int:
     from PETDiffusionLib.jobs.input_files import with_data
     from PETDiffusionLib.jobs.manifest import manifest_path
     from PETDiffusionLib.jobs.runner import check_output
-    from PETDiffusionLib.volumes import read_volume, write_volume
+    from PETDiffusionLib.volumes import write_volume
+    from PETDiffusionLib.volumes.frame_warnings import FrameWarnings
+    from PETDiffusionLib.volumes.frames import FrameSelection
+    from PETDiffusionLib.volumes.reading import open_frames
+    from PETDiffusionLib.volumes.regridding import regridded
 
     if arguments.shape is not None and arguments.voxel_mm is None:
         raise PETDiffusionError("bad-option", "--shape counts voxels of a size that is given: add --voxel-mm.")
     read = [*with_data(arguments.input), *(with_data(arguments.like) if arguments.like else [])]
     check_output(arguments.output, read, arguments.overwrite)
-    volume = _in_unit(read_volume(arguments.input, UNITS.get(arguments.input_unit)), arguments)
-    if (grid := _wanted_grid(volume, arguments)) is not None:
-        from PETDiffusionLib.volumes.regridding import regridded
+    series = open_frames(arguments.input, UNITS.get(arguments.input_unit))
+    if arguments.frames is not None:
+        series = series.selected(FrameSelection.parse(arguments.frames))
+    first = _in_unit(series.read(0), arguments)
+    grid = _wanted_grid(first, arguments)
+    told = FrameWarnings()
 
-        volume = regridded(volume, grid)
-    write_volume(volume, arguments.output)
+    def prepared(index: int) -> Volume:
+        volume = first if index == 0 else _in_unit(series.read(index), arguments)
+        volume = volume if grid is None else regridded(volume, grid)
+        for sentence in volume.warnings:
+            told.add(index + 1, "input", sentence)
+        return volume
+
+    if len(series) == 1:
+        write_volume(prepared(0), arguments.output)
+    else:
+        _write_frames(series, prepared, arguments)
     manifest_path(arguments.output).unlink(missing_ok=True)  # it was of the volume that stood there
-    for sentence in volume.warnings:
-        print(f"Warning: {sentence}", file=sys.stderr)
-    print(f"{arguments.output} ({volume.unit})")
+    told.say(lambda _, sentence: print(f"Warning: {sentence}", file=sys.stderr), len(series))
+    frames = f"{len(series)} frames, " if len(series) > 1 else ""
+    print(f"{arguments.output} ({frames}{first.unit})")
     return 0
+
+
+def _write_frames(series: FrameSeries, prepared: Callable[[int], Volume], arguments: argparse.Namespace) -> None:
+    """Write all frames of the series, one in memory."""
+    from PETDiffusionLib.jobs.runner import refuse_overwriting
+    from PETDiffusionLib.volumes.frame_writing import FrameWriter, frame_files
+
+    for file in frame_files(arguments.output, len(series)):
+        refuse_overwriting(file, [arguments.input], arguments.overwrite)
+    with ExitStack() as stack:
+        for index in range(len(series)):
+            volume = prepared(index)
+            if index == 0:
+                writer = FrameWriter(arguments.output, volume, series.times, series.facts, arguments.overwrite)
+                stack.enter_context(writer)
+            writer.write(volume)
 
 
 def _in_unit(volume: Volume, arguments: argparse.Namespace) -> Volume:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,11 @@ def _run(job: Job, reporter: Reporter, is_cancelled: Callable[[], bool]) -> None
         manifest_path(staging.paths[main_output]).write_text(manifest + "\n", encoding="utf-8")
         if is_cancelled():
             raise Cancelled
+        placed = {role: staging.files(role) for role in job.outputs}
+        _check_parts(job, placed, manifest_path(job.outputs[main_output]))
         staging.publish()
-    reporter.result(job.outputs, manifest_path(job.outputs[main_output]), summary)
+    outputs = {role: _main_file(path, placed[role]) for role, path in job.outputs.items()}
+    reporter.result(outputs, manifest_path(job.outputs[main_output]), summary)
 
 
 def _check_files(job: Job) -> None:
@@ -77,6 +80,20 @@ def _check_files(job: Job) -> None:
         check_output(path, read, job.options["overwrite"], job.declared.outputs[role].kind)
     if len({path.resolve() for path in job.outputs.values()}) < len(job.outputs):
         raise PETDiffusionError("bad-job", "The job cannot be run: two outputs have the same path.")
+
+
+def _main_file(output: Path, placed: Sequence[Path]) -> Path:
+    """An output's file; of one with a file a frame the first."""
+    return output if output in placed else next(file for file in placed if file.suffix == output.suffix)
+
+
+def _check_parts(job: Job, placed: Mapping[str, Sequence[Path]], manifest: Path) -> None:
+    """Refuse to replace what could not be known before: the files beside outputs, or those of several frames."""
+    read = [file for path in job.inputs.values() for file in with_data(path)]
+    for role, path in job.outputs.items():
+        for file in placed[role]:
+            if file not in (*written_files(path), manifest):
+                refuse_overwriting(file, read, job.options["overwrite"])
 
 
 def check_output(path: Path, inputs: Sequence[Path], overwrite: bool, kind: str = "volume") -> None:

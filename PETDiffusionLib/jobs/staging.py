@@ -51,6 +51,10 @@ class Staging:
     ) -> None:
         self._clear()
 
+    def files(self, role: str) -> list[Path]:
+        """Where the files staged for an output will lie: its own name, or those of its parts, a frame each."""
+        return [self._outputs[role].parent / staged.name for staged in sorted(self._folders[role].iterdir())]
+
     def publish(self) -> None:
         """Rename every staged file to its place, the first role's output last: when it is there, all is there.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,8 @@ SHARE_OF_GPU_MEMORY = 0.8  # there nobody else is in need of it
 EMPTY_AIR = 0.01  # of the mean uptake: below it there is nothing to denoise
 SMOOTHING_VOXELS = 2.0
 
+Loaded = tuple[ModelCard, DDPM3D, torch.device]
+
 
 @dataclass(frozen=True)
 class Walk:
@@ -78,13 +80,15 @@ def denoise_ddpm3d(
     grid: str = "input",
     seed: int = 0,
     device: str = "auto",
+    loaded: Loaded | None = None,
     progress: Progress | None = None,
     warn: Warn | None = None,
 ) -> DenoiseResult:
     """Denoise a 3D PET image in SUV. What is None is the preset's; `model` None is the only DDPM there is.
 
     `grid` "input" returns the image's own geometry bit for bit, "model" the model's cubic voxels. The same seed gives
-    the same result. `progress(stage, fraction)` may raise Cancelled.
+    the same result. `loaded` stands for `model` and `device` where `load` was called before, for many images.
+    `progress(stage, fraction)` may raise Cancelled.
 
     Raises PETDiffusionError for an image that is no PET volume, an option or device that is not there, or a model that
     is no 3D DDPM.
@@ -95,8 +99,7 @@ def denoise_ddpm3d(
     check_call(image, DECLARED, asked)
     chosen = PRESETS[preset]
     walk = Walk(sampler or chosen.sampler, steps or chosen.steps, start or chosen.start, eta)
-    card = find_ddpm3d(model)
-    network, used = load_network(card, device)
+    card, network, used = loaded or load(model, device)
     volume = Volume(as_scanned(sitk.Cast(image, sitk.sitkFloat32)), "suvbw")
     _warn_outside_domain(volume, card, warn)
     _warn_of_the_walk(walk, warn)
@@ -219,6 +222,12 @@ def network_of(card: ModelCard, predicts: str | None = None) -> DDPM3D:
     return from_state_dict(load_weights(card), predicts or known)
 
 
+def load(model: str | None, device: str = "auto") -> Loaded:
+    """A model's card, its network ready to infer, and the device that it is on."""
+    card = find_ddpm3d(model)
+    return card, *load_network(card, device)
+
+
 def load_network(card: ModelCard, device: str = "auto") -> tuple[DDPM3D, torch.device]:
     """The card's network with its weights in the device's fast precision, ready to infer, and the device it is on."""
     used = choose_device(device)
@@ -229,13 +238,15 @@ def load_network(card: ModelCard, device: str = "auto") -> tuple[DDPM3D, torch.d
 
 def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a denoising job: read, bring to SUV, denoise, write the volumes. Returns the facts for its summary."""
-    names = ("model", "preset", "sampler", "steps", "start", "eta", "samples", "grid")
+    names = ("preset", "sampler", "steps", "start", "eta", "samples", "grid")
     asked = {name: job.options[name] for name in names}
     if "uncertainty" in job.outputs and (asked["samples"] or PRESETS[asked["preset"]].samples) < 2:
         raise PETDiffusionError("bad-job", "The uncertainty is the spread of several draws; ask for 2 samples or more.")
 
-    def denoised(image: sitk.Image) -> DenoiseResult:
-        return denoise_ddpm3d(image, **asked, seed=job.seed, device=job.device, progress=progress, warn=warn)
+    loading = cache(partial(load, job.options["model"], job.device))
+
+    def denoised(image: sitk.Image, progress: Progress, warn: Warn) -> DenoiseResult:
+        return denoise_ddpm3d(image, **asked, seed=job.seed, loaded=loading(), progress=progress, warn=warn)
 
     return denoise_job(job, denoised, progress, warn)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ WINDOW, OVERLAP = (96, 256, 256), 24
 LOCAL_MEAN_SIGMA_MM = 4.25  # with the half resolution of `smoothed` it comes to 11 mm FWHM
 EMPTY_AIR = 0.01  # of the mean uptake: below it there is nothing to denoise
 
+Loaded = tuple[ModelCard, ResidualUNet3D, torch.device]
+
 
 def denoise(
     image: sitk.Image,
@@ -41,6 +43,7 @@ def denoise(
     grid: str = "input",
     seed: int = 0,
     device: str = "auto",
+    loaded: Loaded | None = None,
     progress: Progress | None = None,
     warn: Warn | None = None,
 ) -> DenoiseResult:
@@ -50,6 +53,7 @@ def denoise(
     up to eight mirrors; more steps make each sample a draw, by the `seed`. The samples give the mean, and the standard
     deviation of the truth about it by the law of total variance. `grid` "input" returns the image's own geometry bit
     for bit, "model" the model's cubic voxels. The same seed gives the same result, whatever the windows.
+    `loaded` stands for `model` and `device` where `load` was called before, for many images.
     `progress(stage, fraction)` may raise Cancelled.
 
     Raises PETDiffusionError for an image that is no PET volume, or an option, model or device that is not there.
@@ -60,8 +64,7 @@ def denoise(
     check_call(image, DENOISE, {"steps": steps, "samples": samples, "grid": grid})
     volume = Volume(as_scanned(sitk.Cast(image, sitk.sitkFloat32)), "unknown")
     given = np.maximum(volume.array, 0)
-    card = find_model(model)
-    network, device_used = load_network(card, device)
+    card, network, device_used = loaded or load(model, device)
     pair = grid_pair(volume, float(card.input["voxel_size_mm"][0]))
     progress("Resampling", 0.0)
     y = torch.from_numpy(pair.to_model(given, average=False)[None, None]).clamp_(min=0)
@@ -132,6 +135,12 @@ def restore(
     return mean[0, 0, :depth, :height, :width], sd[0, 0, :depth, :height, :width], noise
 
 
+def load(model: str = BUNDLED_MODEL, device: str = "auto") -> Loaded:
+    """A model's card, its network ready to infer, and the device that it is on."""
+    card = find_model(model)
+    return card, *load_network(card, device)
+
+
 def load_network(card: ModelCard, device: str = "auto") -> tuple[ResidualUNet3D, torch.device]:
     """The card's network with its weights, ready to infer, and the device it is on.
 
@@ -153,16 +162,17 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a denoising job: read, bring to SUV, denoise, write the volumes. Returns the facts for its summary."""
     options = job.options
 
-    def denoised(image: sitk.Image) -> DenoiseResult:
+    loading = cache(partial(load, options["model"] or BUNDLED_MODEL, job.device))
+
+    def denoised(image: sitk.Image, progress: Progress, warn: Warn) -> DenoiseResult:
         return denoise(
             image,
             preset=options["preset"],
             steps=options["steps"],
             samples=options["samples"],
-            model=options["model"] or BUNDLED_MODEL,
             grid=options["grid"],
             seed=job.seed,
-            device=job.device,
+            loaded=loading(),
             progress=progress,
             warn=warn,
         )

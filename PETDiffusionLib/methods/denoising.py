@@ -12,11 +12,15 @@ import SimpleITK as sitk
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.methods.catalogue.method import Method
 from PETDiffusionLib.methods.catalogue.rules import stated_suv
-from PETDiffusionLib.volumes import Volume, read_volume, to_suv, write_volume
+from PETDiffusionLib.volumes import Volume, to_suv, write_volume
+from PETDiffusionLib.volumes.frames import FrameSelection
+from PETDiffusionLib.volumes.reading import open_frames
 from PETDiffusionLib.volumes.volume import check_geometry, check_values
 
 SUV_FACTS = ("suv_per_bqml", "weight_kg", "dose_mbq", "minutes", "half_life_s")  # of the manifest
 PLAUSIBLE_SUVMAX = (0.1, 1000.0)  # of a PET volume
+
+NEGATIVE_SHARE = 0.05  # of the activity; what voxels below zero may take off it unsaid
 
 Progress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
@@ -29,6 +33,9 @@ class DenoiseResult:
     image: sitk.Image
     uncertainty: sitk.Image | None
     facts: dict[str, Any]
+
+
+Denoise = Callable[[sitk.Image, Progress, Warn], DenoiseResult]  # of one image in SUV
 
 
 def check_call(image: sitk.Image, method: Method, options: dict[str, Any]) -> None:
@@ -46,31 +53,58 @@ def check_call(image: sitk.Image, method: Method, options: dict[str, Any]) -> No
             raise PETDiffusionError("bad-option", f"{name}: {rule.expected} is expected, found {value}.")
 
 
-def denoise_job(
-    job: Any, denoise: Callable[[sitk.Image], DenoiseResult], progress: Progress, warn: Warn
-) -> dict[str, Any]:
-    """Read the job's volume, bring it to SUV, denoise, write what is asked for. Returns the facts for its summary."""
+def denoise_job(job: Any, denoise: Denoise, progress: Progress, warn: Warn) -> dict[str, Any]:
+    """Read the job's volume or frames, bring them to SUV, denoise, write. Returns the facts for the job's summary."""
     options = job.options
     progress("Reading", 0.0)
-    given = read_volume(job.inputs["image"], options["unit"])
-    volume = to_suv(given, **stated_suv(options))
+    series = open_frames(job.inputs["image"], options["unit"])
+    if options["frames"] is not None:
+        series = series.selected(FrameSelection.parse(options["frames"]))
+    stated = stated_suv(options)
+
+    def in_suv(volume: Volume) -> Volume:
+        return to_suv(volume, **stated)
+
+    if len(series) > 1:
+        from PETDiffusionLib.methods.frames import denoise_frames
+
+        return denoise_frames(job, series, in_suv, denoise, progress, warn)
+    given = series.read(0)
+    volume = in_suv(given)
     for sentence in volume.warnings:
         warn("input", sentence)
-    _warn_implausible(volume, warn)
-    result = denoise(volume.image)
+    warn_implausible(float(sitk.GetArrayViewFromImage(volume.image).max()), warn)
+    warn_of_negatives(volume, warn)
+    result = denoise(volume.image, progress, warn)
     progress("Writing", 1.0)
     for role, image in (("image", result.image), ("uncertainty", result.uncertainty)):
         if role in job.outputs:
             write_volume(Volume(image, "suvbw", volume.facts), job.outputs[role])
-    suv = {name: volume.facts[name] for name in SUV_FACTS if volume.facts.get(name) is not None}
-    return result.facts | {"unit": "suvbw", "input_unit": given.unit, "suv": suv}
+    return result.facts | {"unit": "suvbw", "input_unit": given.unit, "suv": suv_facts_of(volume)}
 
 
-def _warn_implausible(volume: Volume, warn: Warn) -> None:
-    """Say where the values can hardly be SUV: a wrong unit, weight or dose, since the result would look the same."""
-    hottest = float(sitk.GetArrayViewFromImage(volume.image).max())
+def suv_facts_of(volume: Volume) -> dict[str, Any]:
+    """What the manifest says of how the values became SUV."""
+    return {name: volume.facts[name] for name in SUV_FACTS if volume.facts.get(name) is not None}
+
+
+def warn_implausible(hottest: float, warn: Warn) -> None:
+    """Say where the highest value can hardly be SUV: a wrong unit, weight or dose; the result would look the same."""
     if not PLAUSIBLE_SUVMAX[0] <= hottest <= PLAUSIBLE_SUVMAX[1]:
         warn(
             "implausible-suv",
             f"The highest SUV is {hottest:.3g}: check the unit, the weight in kg and the dose in MBq.",
+        )
+
+
+def warn_of_negatives(volume: Volume, warn: Warn) -> None:
+    """Say where negative voxels make up for much of the activity: the denoisers take them as 0."""
+    values = sitk.GetArrayViewFromImage(volume.image)
+    above_zero = float(values.sum(where=values > 0, dtype=np.float64))
+    total = float(values.sum(dtype=np.float64))
+    if 0 < total < (1 - NEGATIVE_SHARE) * above_zero:
+        warn(
+            "negative-values",
+            f"Voxels below zero take {100 * (1 - total / above_zero):.0f} % off the activity of the others; they are "
+            "denoised as 0, so that the total of the result is that much too high.",
         )

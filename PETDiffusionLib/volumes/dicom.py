@@ -108,7 +108,7 @@ class _FrameReader:
         image, array = _empty_image((len(headers), int(headers[0].Rows), int(headers[0].Columns)), self.stacks[0])
         padded = _fill(array, headers, self.multipliers[frame])
         name = self.name if len(self.frames) == 1 else f"frame {frame + 1} of {self.name}"
-        warnings = check_values(array, name) + self.warnings
+        warnings = check_values(array, name, len(self.frames) > 1) + self.warnings
         if padded:
             warnings.append(f"{padded} voxels are marked as without data (PixelPaddingValue) and were read as 0.")
         if not stack.is_regular:

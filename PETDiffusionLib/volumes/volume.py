@@ -90,10 +90,13 @@ def check_geometry(image: sitk.Image, name: str) -> None:
         )
 
 
-def check_values(array: np.ndarray, name: str) -> list[str]:
-    """Refuse values [z, y, x] that are not finite or all zero; returns warnings about values unusual in PET."""
+def check_values(array: np.ndarray, name: str, one_of_many: bool = False) -> list[str]:
+    """Refuse values [z, y, x] that are not finite or all zero; returns warnings about values unusual in PET.
+
+    Of the frames of a series (`one_of_many`) some may be all zero: a dynamic scan begins before the injection.
+    """
     check_finite(array, name)
-    if not array.any():
+    if not array.any() and not one_of_many:
         raise PETDiffusionError("empty", f"Activity is expected, {name} holds only zeros. Choose another volume.")
     minimum = float(array.min())
     if minimum >= 0:

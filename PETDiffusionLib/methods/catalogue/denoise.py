@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PETDiffusionLib.methods.catalogue.method import File, Method, Preset
-from PETDiffusionLib.methods.catalogue.rules import SAMPLES, STATED_SUV, Rule
+from PETDiffusionLib.methods.catalogue.rules import FRAMES, SAMPLES, STATED_SUV, Rule
 
 BUNDLED_MODEL = "petdiffusion-denoiser"
 
@@ -33,7 +33,11 @@ DENOISE = Method(
     title="Denoise (residual diffusion)",
     kind="denoise",
     module="PETDiffusionLib.methods.denoise",
-    inputs={"image": File("volume", "NIfTI, NRRD, MHA or a folder of DICOM PT", required=True)},
+    inputs={
+        "image": File(
+            "volume", "NIfTI, NRRD, MHA or a folder of DICOM PT; of a dynamic or gated series each frame", required=True
+        )
+    },
     outputs={
         "image": File("volume", "the denoised volume: .nii.gz, .nii, .nrrd, .mha", required=True),
         "uncertainty": File("volume", "also write the voxelwise standard deviation"),
@@ -41,6 +45,7 @@ DENOISE = Method(
     options={
         "steps": Rule("whole", "Steps", "1: the posterior mean; more: draws, by the seed", lowest=1, highest=8),
         "samples": SAMPLES,
+        "frames": FRAMES,
         "grid": Rule("choice", "Grid", "the grid of the outputs", default="input", choices=("input", "model")),
         **STATED_SUV,
     },

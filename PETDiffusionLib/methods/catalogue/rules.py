@@ -100,6 +100,9 @@ SAMPLES = Rule(
     lowest=1,
     highest=1000,
 )
+FRAMES = Rule(
+    "text", "Frames", "those of a dynamic or gated series, from 1: 3, 3-7, 1-4,9; mean or mean:3-7 (default: each one)"
+)
 
 # What turns the values of a volume into SUV where its file does not say it; for every method that takes a volume.
 STATED_SUV = {
