@@ -89,19 +89,24 @@ def _main_file(output: Path, placed: Sequence[Path]) -> Path:
 
 def _check_parts(job: Job, placed: Mapping[str, Sequence[Path]], manifest: Path) -> None:
     """Refuse to replace what could not be known before: the files beside outputs, or those of several frames."""
+    from PETDiffusionLib.volumes.sidecar import sidecar_path
+
     read = [file for path in job.inputs.values() for file in with_data(path)]
     for role, path in job.outputs.items():
         for file in placed[role]:
-            if file not in (*written_files(path), manifest):
+            if file not in (*written_files(path), sidecar_path(path), manifest):
                 refuse_overwriting(file, read, job.options["overwrite"])
 
 
 def check_output(path: Path, inputs: Sequence[Path], overwrite: bool, kind: str = "volume") -> None:
     """Refuse an output that would overwrite an input, or (unless `overwrite`) anything, or cannot be written."""
     # Imported here, so that a job can be described and checked without SimpleITK.
-    from PETDiffusionLib.volumes.writing import WRITABLE, check_writable_name
+    from PETDiffusionLib.volumes.sidecar import check_sidecar
+    from PETDiffusionLib.volumes.writing import WRITABLE, check_writable_name, is_nifti
 
     check_writable_name(path, SINOGRAM_ENDINGS if kind == "sinogram" else WRITABLE)
+    if is_nifti(path):
+        check_sidecar(path, overwrite)
     for file in written_files(path):
         refuse_overwriting(file, inputs, overwrite)
 
