@@ -15,6 +15,7 @@ from PETDiffusionLib.sinograms.geometry import ScannerGeometry
 from PETDiffusionLib.sinograms.list_mode import Batch, ListMode, no_coincidences
 from PETDiffusionLib.volumes.frames import FrameTime
 
+COARSE = 0.1  # of a frame: a clock's step that is longer is warned about
 MOST_STAYS = 200  # of a bed that steps; more are a bed that moves on and on
 RANGES = re.compile(r"[\d.]+-[\d.]+(,[\d.]+-[\d.]+)*", re.ASCII)
 DURATIONS = re.compile(r"(\d+[x*])?[\d.]+(,(\d+[x*])?[\d.]+)*", re.ASCII)
@@ -130,6 +131,7 @@ class _Sorter:
         if not self._frames:
             self._count(batch.bins, batch.measured_s)
         else:
+            self._check_clock(batch)
             yield from self._into_frames(batch)
         if len(batch.clock_s):
             self._now_s = float(batch.clock_s[-1])
@@ -146,6 +148,25 @@ class _Sorter:
                 "far from the axis, or outside of the TOF bins), and are left out."
             )
         yield from self._closed()
+
+    def _check_clock(self, batch: Batch) -> None:
+        """That time goes on, and in steps that tell the frames apart."""
+        ticks = np.concatenate([[self._now_s], batch.clock_s])
+        back = np.flatnonzero(ticks[1:] < ticks[:-1])
+        if len(back):
+            raise PETDiffusionError(
+                "bad-time",
+                f"The list mode is not in order of time ({ticks[back[0] + 1]:.3f} s follows {ticks[back[0]]:.3f} s), "
+                "so that frames cannot be cut from it in one pass: bin it whole, or sort its blocks.",
+            )
+        step_s = self._opened.facts.get("longest_block_s", 0.0)
+        shortest_s = min(frame.duration_s for frame in self._frames)
+        if step_s > shortest_s:
+            raise PETDiffusionError(
+                "bad-frames",
+                f"The list mode tells time in blocks of up to {step_s:g} s, which is too coarse for frames of "
+                f"{shortest_s:g} s: ask for longer ones.",
+            )
 
     def _into_frames(self, batch: Batch) -> Iterator[BinnedFrame]:
         while self._number < len(self._frames):
@@ -204,6 +225,12 @@ class _Sorter:
         if self._last_s is None:
             raise PETDiffusionError(
                 "bad-frames", f"'{self._opened.path.name}' has no time in it: its frames cannot be told apart."
+            )
+        step_s = self._opened.facts.get("longest_block_s", 0.0)
+        if step_s > COARSE * min(frame.duration_s for frame in self._frames):
+            self._opened.warnings.append(
+                f"The list mode tells time in blocks of up to {step_s:g} s, each of which counts in the frame of its "
+                "middle: frames that begin or end within a block have counts of the time beside them."
             )
         for number, frame in enumerate(self._frames, 1):
             stop_s = frame.start_s + frame.duration_s

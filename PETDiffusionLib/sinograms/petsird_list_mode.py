@@ -167,6 +167,7 @@ class _Blocks:
         before = self._measured or (start_s, stop_s)
         self._measured = (min(before[0], start_s), max(before[1], stop_s))
         self.last_s = stop_s
+        self.opened.facts["longest_block_s"] = max(stop_s - start_s, self.opened.facts.get("longest_block_s", 0.0))
         self._add("singles", sum(len(singles) for singles in block.single_events))
         self._add("triples or quadruples", _nested(block.triple_events) + _nested(block.quadruple_events))
         for delayed, by_type in enumerate((block.prompt_events, block.delayed_events)):

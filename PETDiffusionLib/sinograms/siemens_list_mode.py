@@ -20,6 +20,7 @@ from PETDiffusionLib.sinograms.scanners import SCANNERS
 from PETDiffusionLib.sinograms.siemens_files import Words
 from PETDiffusionLib.sinograms.siemens_words import (
     ADDRESS,
+    JUMP_MS,
     MILLISECONDS,
     TAG,
     TIME_TAG,
@@ -169,6 +170,10 @@ class SiemensListMode:
             self.warnings.append("The list mode has no time tags: how long was measured is not known.")
         else:
             self._say_how_long(clock.now_ms / 1000)
+        if clock.first_ms > JUMP_MS:
+            self.warnings.append(
+                f"The first time tag is at {clock.first_ms / 1000:.3f} s: frames count from the scan's own start."
+            )
         if clock.steps_back:
             self.warnings.append(
                 f"{clock.steps_back} time tag(s) are out of order, by less than a second: the latest before counts."

@@ -44,6 +44,7 @@ class Clock:
     """The elapsed time over all words: it never falls; the counter's wrap-around is added."""
 
     now_ms: int | None = None
+    first_ms: int = 0
     steps_back: int = 0
     interruptions: list[tuple[float, float]] = field(default_factory=list)
     _turns_ms: int = 0
@@ -55,7 +56,7 @@ class Clock:
             return np.zeros(0, np.int64)
         counters = counters.astype(np.int64)
         if self.now_ms is None:
-            self.now_ms = self._counter = int(counters[0])
+            self.now_ms = self.first_ms = self._counter = int(counters[0])
         steps = np.diff(counters, prepend=self._counter)
         turns = self._turns_ms + WRAP_MS * np.cumsum(steps < -WRAP_MS / 2)
         times = np.maximum.accumulate(np.concatenate([[self.now_ms], counters + turns]))

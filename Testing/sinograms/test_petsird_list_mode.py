@@ -195,6 +195,19 @@ def test_the_order_of_events_does_not_matter(tmp_path: Path) -> None:
     assert frames[0].prompts.equal(one.prompts)
 
 
+def test_blocks_too_long_or_out_of_order_make_no_frames(tmp_path: Path) -> None:
+    events = some_events(np.random.default_rng(6), 20)
+    long = write_petsird(tmp_path / "a", petsird_header([ring()]), [event_block(0, 60000, events)])
+    with pytest.raises(PETDiffusionError, match="blocks of up to 60 s.*frames of 30 s"):
+        binned(long, "0-30,30-60")
+    blocks = [event_block(start, start + 10, events) for start in (100, 0, 200)]
+    mixed = write_petsird(tmp_path / "b", petsird_header([ring()]), blocks)
+    with pytest.raises(PETDiffusionError, match="not in order of time"):
+        binned(mixed, "0-0.1,0.1-0.21")
+    (whole,), _ = binned(mixed)
+    assert whole.prompts.sum() == 60
+
+
 def test_bins_that_are_not_there_are_left_out_and_said(tmp_path: Path) -> None:
     events = [*some_events(np.random.default_rng(7), 3), (10**6, 0, 2), (120, 0, 99)]
     (frame,), opened = binned(write_petsird(tmp_path / "a", petsird_header([ring()]), [event_block(0, 1, events)]))
