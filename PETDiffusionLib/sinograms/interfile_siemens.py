@@ -106,6 +106,7 @@ def read_siemens_geometry(header: InterfileHeader, layout: Layout) -> ScannerGeo
         raise header.error(f"{layout.views} views are more than {scanner.crystals} crystals in a ring make")
     bin_mm = _bin_mm(header, scanner, arc_corrected)
     _check_planes(header, scanner)
+    _check_views(header, layout.views)
     return ScannerGeometry(
         name=scanner.names[0],
         radius_mm=scanner.inner_radius_mm + scanner.depth_mm,
@@ -190,8 +191,15 @@ def _check_planes(header: InterfileHeader, scanner: KnownScanner) -> None:
         )
 
 
+def _check_views(header: InterfileHeader, views: int) -> None:
+    key = "scale factor (degree/pixel)[2]"
+    if key in header and abs(header.number(key) * views / 180 - 1) > 0.01:
+        raise header.error(
+            f'"{key}" is {header.number(key):g}, but {views} views over half a turn make {180 / views:g}'
+        )
+
+
 def _scale_key(header: InterfileHeader, axis: int) -> str | None:
-    header.has(f"scale factor (degree/pixel)[{axis}]")  # the views': pi over their number
     keys = (f"scale factor (mm/pixel)[{axis}]", f"scaling factor (mm/pixel)[{axis}]")
     return next((key for key in keys if key in header and header.number(key) != 0), None)
 
