@@ -11,9 +11,10 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from PETDiffusionLib.errors import PETDiffusionError
-from PETDiffusionLib.volumes.frame_groups import FrameGroups, group_frames
+from PETDiffusionLib.volumes.frame_groups import FrameGroups, acquisition, group_frames
 from PETDiffusionLib.volumes.frame_times import frame_times, timing_facts
 from PETDiffusionLib.volumes.frames import FrameSeries, FrameTime
+from PETDiffusionLib.volumes.headers import tag_name
 from PETDiffusionLib.volumes.pixels import slice_values
 from PETDiffusionLib.volumes.radiopharmacy import administration, image_time
 from PETDiffusionLib.volumes.series import find_pet_series
@@ -68,6 +69,7 @@ def open_dicom_frames(path: str | os.PathLike[str]) -> FrameSeries:
     unit, multiplier = pixel_unit(suv)
     multipliers = np.full(len(headers), multiplier)
     if unit == "bqml" and suv.decay_correction == "NONE":
+        _refuse_one_time_for_all_frames(groups, name)
         multipliers *= image_time(headers, "NONE", administration(headers)).slice_decay or 1.0
     reader = _FrameReader(
         source=str(path),
@@ -82,6 +84,18 @@ def open_dicom_frames(path: str | os.PathLike[str]) -> FrameSeries:
     )
     facts = {**reader.facts(0), **timing_facts(groups, suv)}
     return FrameSeries(str(path), groups.kind, reader.times, reader.read, facts)
+
+
+def _refuse_one_time_for_all_frames(groups: FrameGroups, name: str) -> None:
+    """Without decay correction every frame needs a time of its own; some vendors write the start of the scan in all."""
+    starts = {acquisition(header) for frame in groups.frames for header in frame}
+    if groups.kind == "dynamic" and len(starts) < len(groups.frames):
+        raise PETDiffusionError(
+            "bad-times",
+            f"The frames of {name} are not corrected for decay (DecayCorrection NONE), and their "
+            f"{tag_name('AcquisitionTime')} is not their own: {len(starts)} times for {len(groups.frames)} frames, so "
+            "they cannot be brought to one moment. Export the series with decay correction.",
+        )
 
 
 def _frame_name(groups: FrameGroups, number: int, name: str) -> str:

@@ -223,8 +223,26 @@ def _mixed(path: Path, series: dict[str, list[Dataset]]) -> PETDiffusionError:
     return PETDiffusionError(
         "mixed-series",
         f"One PET series is expected, '{path}' holds {len(series)} series: {listing}. "
+        f"{_FRAMES_ADVICE if _look_like_frames(list(series.values())) else ''}"
         "Give the folder of one series, or one file of the series that is meant.",
     )
+
+
+_FRAMES_ADVICE = (
+    "They look like the frames of one acquisition, a series each; as each may be corrected for decay to a moment of "
+    "its own, they are read one at a time. "
+)
+
+
+def _look_like_frames(series: Sequence[Sequence[Dataset]]) -> bool:
+    """Whether series lie on the same slices of one frame of reference and differ in when they were measured."""
+    places = {frozenset(str(header.get("ImagePositionPatient")) for header in headers) for headers in series}
+    alike = {
+        tuple(str(headers[0].get(tag)) for tag in ("Modality", "FrameOfReferenceUID", "Units", "CorrectedImage"))
+        for headers in series
+    }
+    times = {str(headers[0].get("AcquisitionTime")) for headers in series}
+    return len(places) == len(alike) == 1 and len(times) == len(series)
 
 
 def _check_pet(path: Path, headers: Sequence[Dataset]) -> None:
