@@ -43,6 +43,8 @@ class TerminalReporter:
         self._close_bar()
         for role, path in {**outputs, "manifest": manifest}.items():
             print(f"{role}: {path}")
+        if "self_check" in summary:
+            print(f"self-check: {summary['self_check']['text']}")
         print("For research use only.")
 
     def error(self, code: str, message: str) -> None:

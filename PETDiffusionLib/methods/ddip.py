@@ -34,7 +34,7 @@ from PETDiffusionLib.projection.projector import Projector
 from PETDiffusionLib.reconstruction import BlurringProjector, osem
 from PETDiffusionLib.reconstruction.cost import Cost, walk_cost
 from PETDiffusionLib.reconstruction.measurement import image_unit, read_measurement, warn_of_the_data
-from PETDiffusionLib.reconstruction.model import AcquisitionModel, default_subsets
+from PETDiffusionLib.reconstruction.model import AcquisitionModel, chosen_subsets
 from PETDiffusionLib.reconstruction.posterior import (
     AdaptingDenoiser,
     ReconstructionProblem,
@@ -42,6 +42,7 @@ from PETDiffusionLib.reconstruction.posterior import (
     data_consistent,
     posterior_sampling,
 )
+from PETDiffusionLib.reconstruction.self_check import closed
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
 from PETDiffusionLib.sinograms.orientation import in_patient_order, in_scanner_order
 from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
@@ -127,7 +128,7 @@ def reconstruct_with_prior(
     lines = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, projector, where)
     if psf_mm > 0:
         lines = BlurringProjector(lines, psf_mm, grid.voxel_size_mm)
-    shares = subsets or default_subsets(sinogram.geometry.views)
+    shares = chosen_subsets(sinogram, subsets, warn)
 
     progress("OSEM to start from", 0.0)
     started = perf_counter()
@@ -140,11 +141,15 @@ def reconstruct_with_prior(
     draws = _draws(walk, samples, condition, partial(progress, f"Diffusion ({cost.text})"))
     # The data bind the draws more than the truth: the card's factor, found on other bodies, makes up for it.
     factor = float(card.architecture.get("spread_factor", 1.0))
-    mean, sd = draws.mean(0).cpu().numpy(), factor * draws.std(0, correction=int(samples > 1)).cpu().numpy()
+    spread = factor * draws.std(0, correction=int(samples > 1))
+    held, checked = closed(lines, sinogram, draws.mean(0), warn)
+    mean, sd = held * draws.mean(0).cpu().numpy(), held * spread.cpu().numpy()
     facts = _facts(card, sinogram, grid, lines, walk, cost) | {
         "anatomy": anatomy is not None,
         "samples": samples,
         "seconds_a_pass": round(pass_s, 3),
+        "subsets": shares,
+        **checked,
     }
     return PriorReconstruction(grid.to_image(mean), grid.to_image(sd), image_unit(sinogram), facts)
 

@@ -23,9 +23,10 @@ from PETDiffusionLib.reconstruction.measurement import (
     warn_of_the_data,
     with_terms,
 )
-from PETDiffusionLib.reconstruction.model import Callback, default_subsets
+from PETDiffusionLib.reconstruction.model import Callback, chosen_subsets
 from PETDiffusionLib.reconstruction.reporting import reporting
 from PETDiffusionLib.reconstruction.resolution import post_filtered
+from PETDiffusionLib.reconstruction.self_check import closed
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
 from PETDiffusionLib.sinograms.list_mode import is_list_mode
 from PETDiffusionLib.sinograms.list_mode_reading import ListModeFrames, ListModeWindow
@@ -88,6 +89,7 @@ def reconstruct(
     objectives: list[float] = []
     if method == "fbp":
         values = fbp(sinogram, grid, cutoff, partial(progress, "Reconstructing"))
+        chosen = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, projector, where)
     else:
         progress("Preparing the projector", 0.0)
         chosen = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, projector, where)
@@ -95,12 +97,14 @@ def reconstruct(
         if psf_mm > 0:
             chosen = BlurringProjector(chosen, psf_mm, grid.voxel_size_mm)
         first = None if start is None else torch.from_numpy(grid.from_image(start)).to(where)
-        share = 1 if method == "mlem" else subsets or default_subsets(sinogram.geometry.views)
+        share = 1 if method == "mlem" else chosen_subsets(sinogram, subsets, warn)
+        facts["subsets"] = share
         listen = reporting(progress, iterations, share, objectives)
         values = _iterate(method, chosen, sinogram, grid, iterations, share, beta, first, listen)
-    array = values.cpu().numpy()
+    factor, checked = closed(chosen, sinogram, values, warn, hold=method != "fbp")
+    array = (factor * values).cpu().numpy()
     array = post_filtered(array, post_filter_mm, grid.voxel_size_mm)
-    facts["objective"] = [round(value, 3) for value in objectives]
+    facts |= {"objective": [round(value, 3) for value in objectives], **checked}
     return Reconstruction(grid.to_image(array), image_unit(sinogram), facts)
 
 

@@ -25,6 +25,7 @@ from PETDiffusionLib.reconstruction.measurement import image_unit, read_measurem
 from PETDiffusionLib.reconstruction.model import default_subsets
 from PETDiffusionLib.reconstruction.reporting import reporting
 from PETDiffusionLib.reconstruction.resolution import post_filtered
+from PETDiffusionLib.reconstruction.self_check import closed
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
 from PETDiffusionLib.sinograms.interfile import write_interfile
 from PETDiffusionLib.volumes import Volume, write_volume
@@ -146,13 +147,15 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
         write_interfile(restored.prompts, sinogram.geometry, job.outputs["sinogram"])
         return facts
     unit = image_unit(sinogram)
-    images = {"image": _reconstructed(restorer, restored, options, next(shares))}
+    image = _reconstructed(restorer, restored, options, next(shares))
+    held, checked = closed(restorer.projector, sinogram, image, warn)
+    images = {"image": held * image.cpu().numpy()}
     if wants_spread:
-        images["uncertainty"] = _spread(restorer, options, job.seed, shares)
+        images["uncertainty"] = held * _spread(restorer, options, job.seed, shares)
     progress("Writing", 1.0)
     for role, array in images.items():
         write_volume(Volume(_image(grid, array, options["post_filter_mm"]), unit, {}), job.outputs[role])
-    return facts | {"unit": unit, "grid": grid.described()}
+    return facts | {"unit": unit, "grid": grid.described(), **checked}
 
 
 def _report_part(progress: Progress, part: int, parts: int, stage: str, fraction: float) -> None:
@@ -160,11 +163,11 @@ def _report_part(progress: Progress, part: int, parts: int, stage: str, fraction
     progress(stage, (part + fraction) / parts)
 
 
-def _reconstructed(restorer: Restorer, sinogram: Sinogram, options: dict[str, Any], progress: Progress) -> np.ndarray:
+def _reconstructed(restorer: Restorer, sinogram: Sinogram, options: dict[str, Any], progress: Progress) -> torch.Tensor:
     """OSEM of a restored sinogram, [z, y, x]."""
     subsets = options["subsets"] or default_subsets(sinogram.geometry.views)
     report = reporting(progress, options["iterations"], subsets, [])
-    return osem(restorer.projector, sinogram, options["iterations"], subsets, callback=report).cpu().numpy()
+    return osem(restorer.projector, sinogram, options["iterations"], subsets, callback=report)
 
 
 def _spread(restorer: Restorer, options: dict[str, Any], seed: int, shares: Iterator[Progress]) -> np.ndarray:
@@ -176,7 +179,7 @@ def _spread(restorer: Restorer, options: dict[str, Any], seed: int, shares: Iter
     images = []
     for number in range(options["draws"]):
         draw = restorer.restored(steps, 1000 * seed + number, next(shares))
-        images.append(_reconstructed(restorer, draw, options, next(shares)))
+        images.append(_reconstructed(restorer, draw, options, next(shares)).cpu().numpy())
     factor = float(restorer.card.architecture.get("spread_factor", 1.0))
     return factor * np.std(images, axis=0, ddof=1)
 

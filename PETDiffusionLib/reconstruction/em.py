@@ -96,8 +96,10 @@ def em_towards(
 def em_update(
     model: AcquisitionModel, visible: torch.Tensor, subset: int, image: torch.Tensor
 ) -> tuple[torch.Tensor, float]:
-    """One step of OSEM, and the subset's log-likelihood before it."""
+    """One step of OSEM, and the subset's log-likelihood before it. A subset without any count changes nothing."""
     ratio, likelihood = model.back_projected_ratio(subset, image)
+    if model.subsets > 1 and not bool((ratio > 0).any()):
+        return image, likelihood
     return image * torch.where(visible, ratio / model.subset_sensitivity(subset).clamp(min=1e-12), 0), likelihood
 
 

@@ -48,7 +48,10 @@ def with_attenuation_map(sinogram: Sinogram, image: sitk.Image, unit: str) -> Si
     projector = make_projector(sinogram.geometry, grid.shape, grid.voxel_size_mm, device=device)
     with torch.no_grad():
         factors = attenuation_factors(torch.from_numpy(mu.astype(np.float32)).to(device), projector)
-    return sinogram.with_factors(factors, "attenuation")
+    inside = sitk.Image(image.GetSize(), sitk.sitkFloat32) + 1
+    inside.CopyInformation(image)
+    covered = {"mu_map_covers": float((grid.from_image(inside) > 0.5).mean())}
+    return replace(sinogram, facts={**sinogram.facts, **covered}).with_factors(factors, "attenuation")
 
 
 def read_measurement(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from PETDiffusionLib.projection.projector import Projector
 from PETDiffusionLib.sinograms.sinogram import Sinogram, trues_estimate
 
 INVISIBLE = 1e-4  # of the largest sensitivity: a voxel below it is not seen by the scanner
+LINES_A_VIEW = 2  # of a segment that pass through a voxel, about
+COUNTS_A_VOXEL = 8.0  # on a voxel's lines in a subset: of a mean of eight, one voxel in 3000 sees none and goes out
+MOST_OFF = 0.03  # of the measured trues: how far the expected ones may be from them
 
 
 class Update(NamedTuple):
@@ -36,15 +40,13 @@ class AcquisitionModel:
     def __init__(self, projector: Projector, sinogram: Sinogram, subsets: int = 1) -> None:
         if tuple(projector.data_shape) != tuple(sinogram.prompts.shape):
             raise ValueError(f"data of {projector.data_shape} are expected, found {tuple(sinogram.prompts.shape)}")
-        if not 1 <= subsets <= sinogram.geometry.views:
-            raise PETDiffusionError(
-                "bad-subsets", f"From 1 to {sinogram.geometry.views} (the views) subsets are possible, found {subsets}."
-            )
+        check_subsets(subsets, sinogram.geometry.views)
         self.subsets = subsets
         self.order = sorted(range(subsets), key=lambda k: bit_reversed(k, subsets))  # far-apart views in succession
         self._projector = projector.with_subsets(subsets)
         self._sinogram = sinogram
         self._sensitivities: dict[int, torch.Tensor] = {}
+        self._sensitivity: torch.Tensor | None = None
         self._floor = max(1e-5 * float(sinogram.prompts.clamp(min=0).mean()), 1e-12)  # of an expectation, in counts
 
     @property
@@ -61,11 +63,13 @@ class AcquisitionModel:
 
     @property
     def sensitivity(self) -> torch.Tensor:
-        """P^T m over all subsets: the counts of one unit of activity in each voxel."""
-        total = torch.zeros(self._projector.image_shape, device=self._sinogram.prompts.device)
-        for subset in range(self.subsets):
-            total += self.subset_sensitivity(subset)
-        return total
+        """P^T m over all subsets, kept: the counts of one unit of activity in each voxel."""
+        if self._sensitivity is None:
+            total = torch.zeros(self._projector.image_shape, device=self._sinogram.prompts.device)
+            for subset in range(self.subsets):
+                total += self.subset_sensitivity(subset)
+            self._sensitivity = total
+        return self._sensitivity
 
     def subset_sensitivity(self, subset: int) -> torch.Tensor:
         """P_k^T m_k, kept."""
@@ -82,7 +86,18 @@ class AcquisitionModel:
 
     def uniform_activity(self) -> float:
         """The activity that, filling the field of view, would give as many counts as were measured."""
-        return max(trues_estimate(self._sinogram), 1e-6) / max(float(self.sensitivity.sum()), 1e-12)
+        total = float(self.sensitivity.sum(dtype=torch.float64))
+        return self.measured_trues / max(total, 1e-12)
+
+    @property
+    def measured_trues(self) -> float:
+        """Prompts less additive, but not less than their own Poisson error: what an image may be as large as."""
+        prompts = float(self._sinogram.prompts.clamp(min=0).sum(dtype=torch.float64))
+        return max(trues_estimate(self._sinogram), math.sqrt(prompts), 1e-6)
+
+    def hold(self, image: torch.Tensor) -> float:
+        """The factor that brings the expected trues of `image` within MOST_OFF of the measured ones; 1 if they are."""
+        return holding_factor(float((image * self.sensitivity).sum(dtype=torch.float64)), self.measured_trues)
 
     def expected(self, subset: int, image: torch.Tensor) -> torch.Tensor:
         """The expected counts of `image` in one subset: m P x + s."""
@@ -93,10 +108,22 @@ class AcquisitionModel:
 
     def back_projected_ratio(self, subset: int, image: torch.Tensor) -> tuple[torch.Tensor, float]:
         """P_k^T (m_k y_k / ybar_k), and the subset's log-likelihood sum(y log ybar - ybar)."""
-        counts = self._part(self._sinogram.prompts, subset).clamp(min=0)
-        expected = self.expected(subset, image).clamp_(min=self._floor)
-        likelihood = float((torch.xlogy(counts, expected) - expected).sum(dtype=torch.float64))
-        return self._projector.subset(subset).adjoint(self._times_factors(subset, counts / expected)), likelihood
+        expected = self.expected(subset, image)
+        likelihood = self.likelihood(subset, expected)
+        return self.back_projected(subset, self.ratio(subset, expected)), likelihood
+
+    def ratio(self, subset: int, expected: torch.Tensor) -> torch.Tensor:
+        """y_k over its expectation."""
+        return self._part(self._sinogram.prompts, subset).clamp(min=0) / expected.clamp(min=self._floor)
+
+    def likelihood(self, subset: int, expected: torch.Tensor) -> float:
+        """sum(y_k log ybar_k - ybar_k) of the subset's expectation."""
+        counts, expected = self._part(self._sinogram.prompts, subset).clamp(min=0), expected.clamp(min=self._floor)
+        return float((torch.xlogy(counts, expected) - expected).sum(dtype=torch.float64))
+
+    def back_projected(self, subset: int, lines: torch.Tensor) -> torch.Tensor:
+        """P_k^T m_k of the subset's `lines`."""
+        return self._projector.subset(subset).adjoint(self._times_factors(subset, lines))
 
     def passes(self, iterations: int) -> Iterator[tuple[int, int]]:
         """(iteration, subset) in the order in which they are visited."""
@@ -115,3 +142,49 @@ class AcquisitionModel:
 def default_subsets(views: int) -> int:
     """The number of equal subsets of `views` that is nearest to twenty."""
     return min((n for n in range(1, views + 1) if views % n == 0), key=lambda n: abs(n - 20))
+
+
+def chosen_subsets(sinogram: Sinogram, asked: int | None, warn: Callable[[str, str], None]) -> int:
+    """The subsets that were `asked` for, or the default, as far as the counts allow; says so where they do not.
+
+    Raises PETDiffusionError "bad-subsets" for more than there are views.
+    """
+    wanted = asked or default_subsets(sinogram.geometry.views)
+    check_subsets(wanted, sinogram.geometry.views)
+    taken = supported_subsets(sinogram, wanted)
+    if taken < wanted:
+        a_line = float(sinogram.prompts.mean(dtype=torch.float64)) * math.prod(sinogram.geometry.data_shape[3:])
+        warn(
+            "subsets",
+            f"With {a_line:.2g} counts a line, {wanted} subsets would see too few counts each and empty the volume: "
+            f"{taken} {'is' if taken == 1 else 'are'} used. Give more --iterations where you need what {wanted} give.",
+        )
+    return taken
+
+
+def check_subsets(subsets: int, views: int) -> None:
+    """Raises PETDiffusionError "bad-subsets" for fewer than one, or more than there are `views`."""
+    if not 1 <= subsets <= views:
+        raise PETDiffusionError("bad-subsets", f"From 1 to {views} (the views) subsets are possible, found {subsets}.")
+
+
+def supported_subsets(sinogram: Sinogram, wanted: int) -> int:
+    """The most subsets, up to `wanted`, in which a voxel's lines still hold COUNTS_A_VOXEL counts on average.
+
+    With fewer, EM's update sets every voxel to zero whose lines happened to count nothing in one subset, for ever.
+    """
+    geometry = sinogram.geometry
+    lines = math.prod(geometry.data_shape[:3])
+    counts_a_line = float(sinogram.prompts.clamp(min=0).sum(dtype=torch.float64)) / lines
+    supported = counts_a_line * LINES_A_VIEW * geometry.views * len(geometry.segments) / COUNTS_A_VOXEL
+    if wanted <= supported:
+        return wanted
+    return max(n for n in range(1, wanted + 1) if n == 1 or (geometry.views % n == 0 and n <= supported))
+
+
+def holding_factor(expected_trues: float, measured_trues: float) -> float:
+    """What brings `expected_trues` within MOST_OFF of `measured_trues`; 1 where they are, or nothing is expected."""
+    if expected_trues <= 0 or measured_trues <= 0:
+        return 1.0
+    share = expected_trues / measured_trues
+    return min(max(share, 1 - MOST_OFF), 1 + MOST_OFF) / share

@@ -35,6 +35,7 @@ class ReconstructionProblem:
         for _, subset in model.passes(self.iterations):
             ratio, _ = model.back_projected_ratio(subset, image)
             image = em_towards(image * ratio, model.subset_sensitivity(subset), target, strength)
+            image = image * model.hold(image)  # the prior may say where the trues came from, and not how many
         return (image / self.scale)[None, None]
 
 
@@ -94,7 +95,8 @@ def posterior_sampling(denoiser: Denoiser, model: AcquisitionModel, scale: float
             slope = scale * (ratios - model.sensitivity)[None, None]  # of the log-likelihood along x_0
         (ascent,) = torch.autograd.grad(x0, state, slope)
         length = float(x0.detach().square().mean().sqrt() / ascent.square().mean().sqrt().clamp_min(1e-12))
-        return (x0.detach() + step * length * ascent).clamp_min(0)
+        x0 = (x0.detach() + step * length * ascent).clamp_min(0)
+        return x0 * model.hold(scale * x0[0, 0])
 
     return guided
 

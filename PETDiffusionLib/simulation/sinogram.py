@@ -22,7 +22,7 @@ from PETDiffusionLib.sinograms.geometry import ScannerGeometry
 from PETDiffusionLib.sinograms.grid import ImageGrid, default_grid
 from PETDiffusionLib.sinograms.orientation import in_scanner_order, sizes_in_scanner_order
 from PETDiffusionLib.sinograms.scanners import FWHM_TO_SIGMA
-from PETDiffusionLib.sinograms.sinogram import EFFECTS, Sinogram
+from PETDiffusionLib.sinograms.sinogram import AIR, EFFECTS, Sinogram
 
 SCATTER_WIDTH_MM = 150.0  # FWHM of the blur that makes trues look like scatter
 
@@ -69,6 +69,7 @@ class ExpectedSinogram:
             background,
             frozenset(EFFECTS),
             {"unit": "suvbw", "drf": drf, "seed": seed, "simulated": True},
+            self.attenuation > AIR,
         )
 
 

@@ -10,6 +10,8 @@ import torch
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry
 
+AIR = 0.99  # an attenuation factor above it: nothing is on the line
+LINES_COMPARED = 100_000  # of a sinogram's, for how one term follows another
 EFFECTS = ("attenuation", "normalisation", "randoms", "scatter")
 
 
@@ -20,7 +22,8 @@ class Sinogram:
     Every tensor is float32 [plane, view, tangential], with TOF bins as a last axis of prompts and additive.
     `multiplicative` holds attenuation factors times efficiencies (and the counts of one unit of activity), `additive`
     the expected randoms plus scatter in counts; None stands for ones and for zeros. `corrected` says which of EFFECTS
-    these terms account for, or were taken out of the prompts before.
+    these terms account for, or were taken out of the prompts before. `air_lines` is true for the lines [plane, view,
+    tangential] that nothing attenuates; None where that is not known.
 
     Raises PETDiffusionError "bad-sinogram" where a shape is not the geometry's.
     """
@@ -31,6 +34,7 @@ class Sinogram:
     additive: torch.Tensor | None = None
     corrected: frozenset[str] = frozenset()
     facts: dict[str, Any] = field(default_factory=dict)
+    air_lines: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = self.geometry.data_shape
@@ -74,12 +78,20 @@ class Sinogram:
             prompts=self.prompts.to(device),
             multiplicative=moved(self.multiplicative),
             additive=moved(self.additive),
+            air_lines=moved(self.air_lines),
         )
 
     def with_factors(self, factors: torch.Tensor, effect: str) -> Sinogram:
         """With the multiplicative term times `factors` [plane, view, tangential], which account for `effect`."""
         product = factors if self.multiplicative is None else self.multiplicative * factors
-        return replace(self, multiplicative=product, corrected=self.corrected | {effect})
+        facts, air_lines = self.facts, self.air_lines
+        if effect == "attenuation":
+            air_lines = factors > AIR
+        if self.multiplicative is not None and self.corrected | {effect} >= {"attenuation", "normalisation"}:
+            terms = (factors, self.multiplicative) if effect == "attenuation" else (self.multiplicative, factors)
+            facts = {**facts, "efficiency_follows_attenuation": _slope(*terms)}
+        corrected = self.corrected | {effect}
+        return replace(self, multiplicative=product, corrected=corrected, facts=facts, air_lines=air_lines)
 
     def with_background(self, background: torch.Tensor, *effects: str) -> Sinogram:
         """With `background` counts (shape of the prompts) added to the additive term, which account for `effects`."""
@@ -91,3 +103,21 @@ def trues_estimate(sinogram: Sinogram) -> float:
     """The counts that came from activity as the terms say: prompts less additive."""
     additive = 0.0 if sinogram.additive is None else float(sinogram.additive.sum(dtype=torch.float64))
     return float(sinogram.prompts.sum(dtype=torch.float64)) - additive
+
+
+def _slope(attenuation: torch.Tensor, efficiency: torch.Tensor) -> float:
+    """By how much the logarithm of the efficiency changes for that of the attenuation, over lines of one plane."""
+    step = max(1, attenuation.numel() // LINES_COMPARED) | 1  # odd, so that no view or bin is passed over
+    planes, lines = len(attenuation), attenuation[0].numel()
+    plane = torch.arange(planes, device=attenuation.device).repeat_interleave(lines)[::step]
+    known, asked = (term.expand(attenuation.shape).reshape(-1)[::step].double() for term in (attenuation, efficiency))
+    live = (known > 0) & (asked > 0)
+    plane = plane[live]
+    counts = torch.bincount(plane, minlength=planes).clamp(min=1)
+
+    def about_the_plane(term: torch.Tensor) -> torch.Tensor:
+        logarithm = term[live].log()
+        return logarithm - (torch.bincount(plane, logarithm, planes) / counts)[plane]
+
+    x, y = about_the_plane(known), about_the_plane(asked)
+    return float((x * y).sum() / x.square().sum().clamp(min=1e-12))
