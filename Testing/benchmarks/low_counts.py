@@ -1,7 +1,7 @@
 """Every method from ten counts a bin to 0.002: `python -m Testing.benchmarks.low_counts [--planes 4]`.
 
-A head in the direct planes of an ECAT 962. Prints expected over measured trues, the mean over the field of view and in the
-body against the truth's, and the maximum. Run it with an earlier version on PYTHONPATH to compare.
+A head in the direct planes of an ECAT 962. Prints expected over measured trues, the mean over the field of view and
+that in the body over the truth's, and the maximum. Run it with an earlier version on PYTHONPATH to compare.
 """
 
 from __future__ import annotations
