@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
+import SimpleITK as sitk
 
-from Testing.volumes.dicom_series import SUV_PER_BQML, pet_slice
+from PETDiffusionLib.methods.denoising import DenoiseResult
+from PETDiffusionLib.methods.frames import denoise_frames
+from PETDiffusionLib.volumes import FrameSeries, Volume
+from Testing.volumes.dicom_series import SUV_PER_BQML, write_dynamic
 
 FRAMES, SLICES, ROWS, COLUMNS = 4, 8, 16, 18
-
-
-def write_dynamic(folder: Path, frames: np.ndarray) -> Path:
-    """A dynamic DICOM series of `frames` [frame, z, y, x] in whole Bq/ml, 60 s each."""
-    folder.mkdir()
-    uid = generate_uid()
-    for number, frame in enumerate(frames):
-        for z, plane in enumerate(frame):
-            slice_: Dataset = pet_slice(z, uid)
-            slice_.SeriesType = ["DYNAMIC", "IMAGE"]
-            slice_.Rows, slice_.Columns = plane.shape
-            slice_.PixelData = plane.astype(np.int16).tobytes()
-            slice_.NumberOfSlices, slice_.ImageIndex = len(frame), number * len(frame) + z + 1
-            slice_.AcquisitionTime = f"11{number:02}00"
-            slice_.ActualFrameDuration, slice_.FrameReferenceTime = 60000, 60000 * number + 29913
-            slice_.save_as(folder / f"{number:03}-{z:03}.dcm")
-    return folder
 
 
 @pytest.fixture
@@ -140,3 +127,22 @@ def test_evaluate_asks_which_frame(petdiffusion, series: Path) -> None:
     assert judged.returncode == 0, judged.stderr
     in_body = next(line for line in judged.stdout.splitlines() if line.startswith("body"))
     assert in_body.split()[3] == "+0.00"
+
+
+def test_few_frames_are_in_memory_at_a_time(tmp_path: Path) -> None:
+    alive: list[weakref.ref[Volume]] = []
+
+    def read(index: int) -> Volume:
+        assert sum(one() is not None for one in alive) <= 3  # the first, the last and the one before
+        image = sitk.GetImageFromArray(np.full((4, 5, 6), index + 1, np.float32))
+        alive.append(weakref.ref(volume := Volume(image, "suvbw")))
+        return volume
+
+    series = FrameSeries("a test", "dynamic", (None,) * 12, read)
+    job = SimpleNamespace(outputs={"image": tmp_path / "out.nii.gz"})
+
+    def as_it_is(image: sitk.Image, progress: object, warn: object) -> DenoiseResult:
+        return DenoiseResult(image, None, {})
+
+    denoise_frames(job, series, lambda volume: volume, as_it_is, lambda *_: None, lambda *_: None)
+    assert list(values(tmp_path / "out.nii.gz")[:, 0, 0, 0]) == list(range(1, 13))

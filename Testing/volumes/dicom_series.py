@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage, generate_uid
@@ -53,3 +55,20 @@ def pet_slice(index: int, series_uid: str) -> FileDataset:
 def tracer_of(dataset: Dataset) -> Dataset:
     """The administration in a slice."""
     return dataset.RadiopharmaceuticalInformationSequence[0]
+
+
+def write_dynamic(folder: Path, frames: np.ndarray) -> Path:
+    """A dynamic DICOM series of `frames` [frame, z, y, x] in whole Bq/ml, 60 s each."""
+    folder.mkdir()
+    uid = generate_uid()
+    for number, frame in enumerate(frames):
+        for z, plane in enumerate(frame):
+            slice_ = pet_slice(z, uid)
+            slice_.SeriesType = ["DYNAMIC", "IMAGE"]
+            slice_.Rows, slice_.Columns = plane.shape
+            slice_.PixelData = plane.astype(np.int16).tobytes()
+            slice_.NumberOfSlices, slice_.ImageIndex = len(frame), number * len(frame) + z + 1
+            slice_.AcquisitionTime = f"11{number:02}00"
+            slice_.ActualFrameDuration, slice_.FrameReferenceTime = 60000, 60000 * number + 29913
+            slice_.save_as(folder / f"{number:03}-{z:03}.dcm")
+    return folder
