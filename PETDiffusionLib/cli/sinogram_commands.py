@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,14 @@ from PETDiffusionLib.cli.study_folder import study_folder
 from PETDiffusionLib.cli.terminal import TerminalReporter
 
 if TYPE_CHECKING:
+    from PETDiffusionLib.jobs.progress import Progress
     from PETDiffusionLib.sinograms.list_mode_frames import BinnedFrame
     from PETDiffusionLib.sinograms.list_mode_reading import ListModeFrames
 
-FILES = {"facts": "sinogram.json", **{name: f"{name}.hs" for name in ("prompts", "delayed", "normalisation")}}
+FILES = {
+    "facts": "sinogram.json",
+    **{name: f"{name}.hs" for name in ("prompts", "delayed", "randoms", "normalisation")},
+}
 
 
 def add_commands(commands: Any) -> None:
@@ -23,7 +28,8 @@ def add_commands(commands: Any) -> None:
         "histogram",
         help="bin list mode to a sinogram",
         description="Bin list mode to a sinogram folder: the prompts, and as normalisation.hs how many pairs of "
-        "crystals each bin sums. Delayed coincidences go to delayed.hs. Where the bed stands at several places, or "
+        "crystals each bin sums. Delayed coincidences go to delayed.hs, the randoms that are expected by them to "
+        "randoms.hs. Where the bed stands at several places, or "
         "several frames are asked for, each has a folder of its own in OUT: part-001, part-002 and so on.",
     )
     histogram.add_argument(
@@ -66,30 +72,43 @@ def _histogram(arguments: argparse.Namespace) -> int:
     for frame in binned_frames(frames.opened, frames.geometry, window.frames, progress):
         if held is not None:
             number += 1
-            _write(frames, held, arguments, number)
+            _write(frames, held, arguments, progress, number)
         held = frame
     assert held is not None, "binned_frames refuses files without events"
-    _write(frames, held, arguments, number + 1 if number else 0)
+    _write(frames, held, arguments, progress, number + 1 if number else 0)
     for sentence in frames.opened.warnings:
         reporter.warning("list-mode", sentence)
     return 0
 
 
-def _write(frames: ListModeFrames, frame: BinnedFrame, arguments: argparse.Namespace, number: int) -> None:
+def _write(
+    frames: ListModeFrames, frame: BinnedFrame, arguments: argparse.Namespace, progress: Progress, number: int
+) -> None:
     """Write a sinogram folder: OUT itself where there is one alone (number 0), or a part of it."""
     import json
 
     import torch
 
+    from PETDiffusionLib.corrections.randoms import estimated_randoms
     from PETDiffusionLib.sinograms.interfile import write_interfile
 
     folder = arguments.out / f"part-{number:03}" if number else arguments.out
     pairs = torch.ones(1) if frames.pairs is None else frames.pairs
-    with study_folder(folder, FILES, arguments.overwrite, [arguments.list_mode]) as paths:
+    has_delayed = bool(frame.delayed.any())
+    names = {role: name for role, name in FILES.items() if has_delayed or role != "randoms"}
+    with study_folder(folder, names, arguments.overwrite, [arguments.list_mode]) as paths:
         write_interfile(frame.prompts, frames.geometry, paths["prompts"])
         write_interfile(frame.delayed, frames.geometry, paths["delayed"])
         shape = frames.geometry.data_shape[:3]
         write_interfile(pairs.expand(shape), frames.geometry.without_tof(), paths["normalisation"])
+<<<<<<< HEAD
         facts = {**frames.facts_of(frame), "source": arguments.list_mode.name}
         facts["corrected"] = []  # the crystals' efficiencies are not known
+=======
+        facts = {**sinogram.frame_facts, "source": arguments.list_mode.name}
+        if has_delayed:
+            randoms = estimated_randoms(frame.delayed, frames.geometry, partial(progress, "Estimating randoms"))
+            write_interfile(randoms, frames.geometry, paths["randoms"])
+        facts["corrected"] = ["randoms"] if has_delayed else []  # the crystals' efficiencies are not known
+>>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
         paths["facts"].write_text(json.dumps(facts) + "\n", encoding="utf-8")

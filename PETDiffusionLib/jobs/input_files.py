@@ -10,12 +10,13 @@ HEADERS, HEADER_BYTES = (".mhd", ".nhdr", ".hs", ".hdr"), 1 << 16
 NAMES_DATA = re.compile(rb"^[ !]*(?:ElementDataFile *=|data ?file *:|name of data file *:=)([^\r\n]+)", re.I | re.M)
 # A sinogram folder's files, as sinograms.files reads them; here without importing torch, and a test compares them.
 SINOGRAM_PARTS = ("prompts.hs", "attenuation.hs", "normalisation.hs", "additive.hs")
+ESTIMATED_PARTS = ("delayed.hs", "randoms.hs")  # of list mode
 
 
 def with_data(path: Path) -> list[Path]:
     """An input's path, and after it what no output may replace: see the module. What is not there may be among it."""
     if path.is_dir():
-        return [path, *(file for name in SINOGRAM_PARTS for file in with_data(path / name))]
+        return [path, *(file for name in (*SINOGRAM_PARTS, *ESTIMATED_PARTS) for file in with_data(path / name))]
     if path.suffix.lower() not in HEADERS or not path.is_file():
         return [path]
     with path.open("rb") as file:

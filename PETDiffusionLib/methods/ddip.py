@@ -333,7 +333,7 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a job of ddip, dds or dps: read the sinogram, its terms and the anatomy, reconstruct, write."""
     options = job.options
     progress("Reading", 0.0)
-    sinogram = read_measurement(job.inputs, options, progress)
+    sinogram = read_measurement(job.inputs, options, progress, warn, job.device)
     anatomy = read_volume(job.inputs["anatomy"]).image if "anatomy" in job.inputs else None
     own = {name: options[name] for name in ("steps", "mu", "adapt", "inner", "guidance") if name in options}
     shape = None if options["shape"] is None else tuple(options["shape"])

@@ -13,6 +13,7 @@ import torch
 
 from PETDiffusionLib.devices import choose_device
 from PETDiffusionLib.errors import PETDiffusionError
+from PETDiffusionLib.methods.catalogue.reconstruct import READING
 from PETDiffusionLib.projection.choice import make_projector
 from PETDiffusionLib.projection.projector import Projector
 from PETDiffusionLib.reconstruction import BlurringProjector, fbp, map_em, mlem, osem, rdp
@@ -21,6 +22,7 @@ from PETDiffusionLib.reconstruction.measurement import (
     not_list_mode,
     read_measurement,
     warn_of_the_data,
+    with_estimates,
     with_terms,
 )
 from PETDiffusionLib.reconstruction.model import Callback, chosen_subsets
@@ -33,8 +35,11 @@ from PETDiffusionLib.sinograms.list_mode_reading import ListModeFrames, ListMode
 from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
 from PETDiffusionLib.volumes.frame_writing import FrameWriter
 
+<<<<<<< HEAD
 # Options of what comes before the reconstruction.
 READING = ("overwrite", "attenuation_unit", "patient_position", "additive_is", "from_s", "to_s", "frame_times", "span")
+=======
+>>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
 Progress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
 
@@ -110,14 +115,14 @@ def reconstruct(
 
 def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a reconstruction job: read the sinogram and its terms, reconstruct, write. Returns the facts."""
-    options = {name: value for name, value in job.options.items() if name not in READING}
+    options = {name: value for name, value in job.options.items() if name not in (*READING, "overwrite")}
     if options.get("shape") is not None:
         options["shape"] = tuple(options["shape"])
     progress("Reading", 0.0)
     start = read_volume(job.inputs["start"]).image if "start" in job.inputs else None
     if job.options["frame_times"] is not None:
         return _run_frames(job, options | {"start": start}, progress, warn)
-    sinogram = read_measurement(job.inputs, job.options, progress)
+    sinogram = read_measurement(job.inputs, job.options, progress, warn, job.device)
     result = reconstruct(
         sinogram, job.method, **options, start=start, device=job.device, progress=progress, warn=warn
     )  # fmt: skip
@@ -127,7 +132,7 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
 
 
 def _run_frames(job: Any, options: dict[str, Any], progress: Progress, warn: Warn) -> dict[str, Any]:
-    """Reconstruct the time frames of list mode one after the other; the terms of the first are those of all."""
+    """Reconstruct the time frames of list mode one after the other, each with its own estimated terms."""
     path, window = job.inputs["sinogram"], ListModeWindow.of(job.options)
     if not is_list_mode(path):
         raise not_list_mode(path)
@@ -149,9 +154,12 @@ def _run_frames(job: Any, options: dict[str, Any], progress: Progress, warn: War
     terms: Sinogram | None = None
     with contextlib.ExitStack() as stack:
         for number, counts in enumerate(frames.read(lambda stage, fraction: progress(stage, 0.0))):
-            terms = terms or with_terms(counts, job.inputs, job.options)
-            sinogram = replace(terms, prompts=counts.prompts, facts={**terms.facts, **counts.facts})
+            terms = terms or with_terms(counts, job.inputs, job.options, warn_once)
             share = partial(_share_of, progress, number, len(window.frames))
+            sinogram = replace(
+                terms, prompts=counts.prompts, delayed=counts.delayed, facts={**terms.facts, **counts.facts}
+            )
+            sinogram = with_estimates(sinogram, job.inputs, job.options, share, warn_once, job.device)
             result = reconstruct(sinogram, job.method, **options, device=job.device, progress=share, warn=warn_once)
             volume = Volume(result.image, result.unit, {})
             if not results:

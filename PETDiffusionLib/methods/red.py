@@ -116,7 +116,7 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a restoring job ("restore-sinogram"), or one that reconstructs afterwards ("red"). Returns the facts."""
     options = job.options
     progress("Reading", 0.0)
-    sinogram = read_measurement(job.inputs, options, progress)
+    sinogram = read_measurement(job.inputs, options, progress, warn, job.device)
     sinogram = sinogram.to(choose_device(job.device, double=True))
     warn_of_the_data(sinogram, warn)
     shape = options.get("shape")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,28 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from PETDiffusionLib.corrections.compton import EnergyWindow
+from PETDiffusionLib.corrections.randoms import estimated_randoms
+from PETDiffusionLib.corrections.scatter_estimate import estimated_scatter
+from PETDiffusionLib.corrections.siemens_normalisation import efficiencies, is_norm_header, read_norm
+from PETDiffusionLib.devices import choose_device
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.projection.attenuation import attenuation_factors, mu_from_hounsfield
 from PETDiffusionLib.projection.choice import make_projector
+<<<<<<< HEAD
 from PETDiffusionLib.sinograms import Sinogram, default_grid
 from PETDiffusionLib.sinograms.files import read_sinogram, read_term, with_additive
+=======
+from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
+from PETDiffusionLib.sinograms.files import read_sinogram, read_term
+>>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
 from PETDiffusionLib.sinograms.list_mode import is_list_mode
 from PETDiffusionLib.sinograms.list_mode_reading import ListModeWindow, read_list_mode
 from PETDiffusionLib.sinograms.orientation import position
 from PETDiffusionLib.volumes import Unit, Volume, read_volume
+
+Progress = Callable[[str, float], None]
+Warn = Callable[[str, str], None]
 
 # From the unit of a mu-map to 1/mm.
 MU_UNITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -30,13 +44,19 @@ MU_UNITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 PLAUSIBLE_MU_PER_MM = (0.002, 0.05)  # where the largest value of a mu-map lies: plastic foam to dense metal
 
 
+def mu_on_grid(grid: ImageGrid, image: sitk.Image, unit: str) -> np.ndarray:
+    """A mu-map or CT in LPS about the scanner's centre, in 1/mm on a grid: float32 [z, y, x], air outside of it."""
+    outside = -1000.0 if unit == "hu" else 0.0
+    return np.maximum(MU_UNITS[unit](grid.from_image(image, outside)), 0).astype(np.float32)
+
+
 def with_attenuation_map(sinogram: Sinogram, image: sitk.Image, unit: str) -> Sinogram:
     """With the attenuation of a mu-map (or a CT, `unit` "hu") in LPS about the scanner's centre.
 
     Raises PETDiffusionError "bad-mu-map" for values that cannot be of that unit, or a map beside the field of view.
     """
     grid = default_grid(sinogram.geometry, voxel_mm=max(4.0, default_grid(sinogram.geometry).voxel_size_mm[0]))
-    mu = np.maximum(MU_UNITS[unit](grid.from_image(image, outside=-1000.0 if unit == "hu" else 0.0)), 0)
+    mu = mu_on_grid(grid, image, unit)
     low, high = PLAUSIBLE_MU_PER_MM
     if not low <= mu.max() <= high:
         raise PETDiffusionError(
@@ -55,23 +75,35 @@ def with_attenuation_map(sinogram: Sinogram, image: sitk.Image, unit: str) -> Si
 
 
 def read_measurement(
-    inputs: dict[str, Path],
+    inputs: Mapping[str, Path],
     options: Mapping[str, Any],
-    progress: Callable[[str, float], None] | None = None,
+    progress: Progress,
+    warn: Warn,
+    device: str = "auto",
 ) -> Sinogram:
-    """The sinogram of a job's inputs, or its list mode binned, with the terms beside it.
+    """The sinogram of a job's inputs, or its list mode binned, with its terms, those that are estimated too.
 
+<<<<<<< HEAD
     Of the job's `options` those count that say what the data are: the unit of a mu-map, how the patient lay, the time
     window of list mode, whether the additive term was divided by the factors. Raises PETDiffusionError where they do
     not fit.
+=======
+    Of the job's `options` those of READING count. Raises PETDiffusionError where they do not fit.
+>>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
     """
     window, path = ListModeWindow.of(options), inputs["sinogram"]
     if is_list_mode(path):
         binned = read_list_mode(path, window, _first_tenth(progress), with_pairs="normalisation" not in inputs)
-        return with_terms(binned, inputs, options)
-    if not window.is_default:
+        sinogram = with_terms(binned, inputs, options, warn)
+    elif window.is_default:
+        sinogram = with_terms(read_sinogram(path), inputs, options, warn)
+    else:
         raise not_list_mode(path)
+<<<<<<< HEAD
     return with_terms(read_sinogram(path, options["additive_is"]), inputs, options)
+=======
+    return with_estimates(sinogram, inputs, options, progress, warn, device)
+>>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
 
 
 def not_list_mode(path: Path) -> PETDiffusionError:
@@ -83,16 +115,15 @@ def not_list_mode(path: Path) -> PETDiffusionError:
     )
 
 
-def _first_tenth(progress: Callable[[str, float], None] | None) -> Callable[[str, float], None] | None:
+def _first_tenth(progress: Progress) -> Progress:
     """What binning reports to, as a tenth of the whole job."""
-    return None if progress is None else lambda stage, fraction: progress(stage, fraction / 10)
+    return lambda stage, fraction: progress(stage, fraction / 10)
 
 
-def with_terms(sinogram: Sinogram, inputs: dict[str, Path], options: Mapping[str, Any]) -> Sinogram:
+def with_terms(sinogram: Sinogram, inputs: Mapping[str, Path], options: Mapping[str, Any], warn: Warn) -> Sinogram:
     """A sinogram with the terms of a job's other inputs. Raises PETDiffusionError where they do not fit."""
-    attenuation_unit, patient_position = options["attenuation_unit"], options["patient_position"]
-    if patient_position is not None:
-        sinogram = replace(sinogram, geometry=sinogram.geometry.with_patient(patient_position))
+    if options["patient_position"] is not None:
+        sinogram = replace(sinogram, geometry=sinogram.geometry.with_patient(options["patient_position"]))
     if "attenuation_factors" in inputs:
         factors = read_term(inputs["attenuation_factors"], sinogram)
         if factors.min() < 0 or factors.max() > 1.001:
@@ -104,12 +135,17 @@ def with_terms(sinogram: Sinogram, inputs: dict[str, Path], options: Mapping[str
         sinogram = _without(sinogram, "attenuation").with_factors(factors, "attenuation")
     if "attenuation" in inputs:
         mu = read_volume(inputs["attenuation"])
+<<<<<<< HEAD
         sinogram = with_attenuation_map(_without(sinogram, "attenuation"), mu.image, _mu_unit(mu, attenuation_unit))
+=======
+        sinogram = with_attenuation_map(_without(sinogram, "attenuation"), mu.image, options["attenuation_unit"])
+>>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
     if "normalisation" in inputs:
-        efficiency = read_term(inputs["normalisation"], sinogram)
+        efficiency = _read_efficiency(inputs["normalisation"], sinogram, warn)
         sinogram = _without(sinogram, "normalisation").with_factors(efficiency, "normalisation")
     if "additive" in inputs:
         background = read_term(inputs["additive"], sinogram)
+<<<<<<< HEAD
         sinogram = with_additive(
             _without(sinogram, "randoms", "scatter"), background, options["additive_is"] or "counts"
         )
@@ -124,6 +160,85 @@ def _mu_unit(mu: Volume, stated: str) -> str:
             "bad-mu-map", f"--attenuation-unit is {stated}, but the mu-map itself says {own}. Leave the option out."
         )
     return own
+=======
+        sinogram = _without(sinogram, "randoms", "scatter").with_background(background, "randoms", "scatter")
+    if "delayed" in inputs:
+        sinogram = replace(_without(sinogram, "randoms"), delayed=read_term(inputs["delayed"], sinogram))
+    return sinogram
+
+
+def with_estimates(
+    sinogram: Sinogram,
+    inputs: Mapping[str, Path],
+    options: Mapping[str, Any],
+    progress: Progress,
+    warn: Warn,
+    device: str = "auto",
+) -> Sinogram:
+    """With the terms that the scan itself tells: randoms where there are delayeds, scatter where it is asked for."""
+    if sinogram.delayed is not None and "randoms" not in sinogram.corrected and bool(sinogram.delayed.any()):
+        randoms = estimated_randoms(sinogram.delayed, sinogram.geometry, partial(progress, "Estimating randoms"))
+        if randoms.ndim < sinogram.prompts.ndim:  # delayeds without TOF, which randoms do not know anyway
+            randoms = (randoms / sinogram.prompts.shape[3])[..., None].expand(sinogram.prompts.shape)
+        sinogram = sinogram.with_background(randoms, "randoms")
+    if options["scatter"] == "estimate":
+        sinogram = _with_estimated_scatter(sinogram, inputs, options, progress, warn, device)
+    return sinogram
+
+
+def _read_efficiency(path: Path, sinogram: Sinogram, warn: Warn) -> torch.Tensor:
+    """The efficiency of every bin from a sinogram of it, or from a component file."""
+    if not is_norm_header(path):
+        return read_term(path, sinogram)
+    norm = read_norm(path)
+    singles = sinogram.facts.get("bucket_singles")
+    if norm.paralyzing is not None and singles is None:
+        warn(
+            "dead-time",
+            "The sinogram does not state the singles rates of its blocks, so the dead time in the normalisation is "
+            "left out: at high activity the values are too low.",
+        )
+    return efficiencies(norm, sinogram.geometry, singles)
+
+
+def _with_estimated_scatter(
+    sinogram: Sinogram,
+    inputs: Mapping[str, Path],
+    options: Mapping[str, Any],
+    progress: Progress,
+    warn: Warn,
+    device: str,
+) -> Sinogram:
+    if "attenuation" not in inputs:
+        raise PETDiffusionError(
+            "no-scatter", "An estimate of scatter needs the mu-map as a volume: give it by --attenuation."
+        )
+    image = read_volume(inputs["attenuation"]).image
+    limits = options["energy_window_kev"] or sinogram.facts.get("energy_window_kev")
+    if limits is None:
+        limits = (EnergyWindow.lowest_kev, EnergyWindow.highest_kev)
+        warn(
+            "energy-window",
+            f"The sinogram does not state its energy window; {limits[0]:g} to {limits[1]:g} keV are taken for the "
+            "scatter. If that is not so, give --energy-window-kev.",
+        )
+    on_device = sinogram.to(choose_device(device, double=True))
+    estimate = estimated_scatter(
+        on_device,
+        partial(mu_on_grid, image=image, unit=options["attenuation_unit"]),
+        EnergyWindow(*limits),
+        progress=partial(progress, "Estimating scatter"),
+    )
+    if not estimate.is_plausible:
+        warn(
+            "scatter-scale",
+            f"Beside the body there are {estimate.scale:.2f} times the simulated scatter, where 1 to 1.5 is usual. "
+            "Check the mu-map, its place, the randoms and the energy window.",
+        )
+    facts = {"scatter_fraction": round(estimate.fraction, 4), "scatter_scale": round(estimate.scale, 4)}
+    sinogram = sinogram.with_background(estimate.counts.to(sinogram.prompts.device), "scatter")
+    return replace(sinogram, facts={**sinogram.facts, **facts})
+>>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
 
 
 def _without(sinogram: Sinogram, *effects: str) -> Sinogram:
@@ -141,7 +256,7 @@ def image_unit(sinogram: Sinogram) -> Unit:
     return "counts" if sinogram.not_corrected else sinogram.facts.get("unit", "counts")
 
 
-def warn_of_the_data(sinogram: Sinogram, warn: Callable[[str, str], None]) -> None:
+def warn_of_the_data(sinogram: Sinogram, warn: Warn) -> None:
     """Say by `warn(code, sentence)` what nothing corrects, what a Poisson model cannot take, what is assumed."""
     for sentence in sinogram.warnings:
         warn("sinogram", sentence)

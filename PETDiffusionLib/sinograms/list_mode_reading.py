@@ -124,7 +124,11 @@ class ListModeFrames:
                 facts["decay_factor"] = round(decay_factor(frame.time, self.opened.half_life_s), 6)
         if frame.position:
             facts["position"] = frame.position
+<<<<<<< HEAD
         return facts
+=======
+        return Sinogram(self.geometry, frame.prompts, self.pairs, facts=facts, delayed=frame.delayed)
+>>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
 
     def _several_positions(self) -> PETDiffusionError:
         stays = stays_of(self.opened, self.geometry)

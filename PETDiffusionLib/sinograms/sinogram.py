@@ -23,7 +23,8 @@ class Sinogram:
     `multiplicative` holds attenuation factors times efficiencies (and the counts of one unit of activity), `additive`
     the expected randoms plus scatter in counts; None stands for ones and for zeros. `corrected` says which of EFFECTS
     these terms account for, or were taken out of the prompts before. `air_lines` is true for the lines [plane, view,
-    tangential] that nothing attenuates; None where that is not known.
+    tangential] that nothing attenuates; None where that is not known. `delayed`
+    are the coincidences of a delayed window in the same bins (TOF bins or none), which randoms can be estimated from.
 
     Raises PETDiffusionError "bad-sinogram" where a shape is not the geometry's.
     """
@@ -35,6 +36,7 @@ class Sinogram:
     corrected: frozenset[str] = frozenset()
     facts: dict[str, Any] = field(default_factory=dict)
     air_lines: torch.Tensor | None = None
+    delayed: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = self.geometry.data_shape
@@ -79,6 +81,7 @@ class Sinogram:
             multiplicative=moved(self.multiplicative),
             additive=moved(self.additive),
             air_lines=moved(self.air_lines),
+            delayed=moved(self.delayed),
         )
 
     def with_factors(self, factors: torch.Tensor, effect: str) -> Sinogram:

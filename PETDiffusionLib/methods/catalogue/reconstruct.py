@@ -14,17 +14,18 @@ TERMS = {
     ),
     "attenuation": File("volume", "the mu-map, or a CT with --attenuation-unit hu, about the scanner's centre"),
     "attenuation_factors": File("sinogram", "the share of photon pairs that leaves along each line, 0 to 1"),
+<<<<<<< HEAD
     "normalisation": File("sinogram", "the detection efficiency of each line (1 over the correction factor)"),
     "additive": File("sinogram", "expected randoms plus scatter, in counts (or see --additive-is)"),
+=======
+    "normalisation": File(
+        "sinogram",
+        "the detection efficiency of each line (1 over the correction factor), or Siemens' component file (norm.n.hdr)",
+    ),
+    "additive": File("sinogram", "expected randoms plus scatter, in counts"),
+    "delayed": File("sinogram", "delayed coincidences: the expected randoms are estimated from them"),
+>>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
 }
-PATIENT_POSITION = {
-    "patient_position": Rule(
-        "choice", "Patient position",
-        "how the patient lay, where the sinogram does not say it (head or feet first; supine, prone, or on the right "
-        "or left side; default: HFS, with a warning)",
-        choices=("HFS", "FFS", "HFP", "FFP", "HFDR", "HFDL", "FFDR", "FFDL"),
-    )
-}  # fmt: skip
 LIST_MODE = {
     "from_s": Rule("number", "From (s)", "of list mode: begin at this time", lowest=0),
     "to_s": Rule("number", "To (s)", "of list mode: end at this time", lowest=0, above=True),
@@ -40,6 +41,7 @@ FRAME_TIMES = {
         "of list mode: frames of a dynamic volume, like 0-60,60-120 (from and to, s) or 6x10,4x60 (lengths, s)",
     )
 }  # fmt: skip
+<<<<<<< HEAD
 ADDITIVE_IS = {
     "additive_is": Rule(
         "choice", "Additive term is",
@@ -52,9 +54,31 @@ GRID = {
     **PATIENT_POSITION,
     **ADDITIVE_IS,
     **LIST_MODE,
+=======
+# How the measurement is read, before anything is made of it.
+READING = {
+    "patient_position": Rule(
+        "choice", "Patient position",
+        "how the patient lay, where the sinogram does not say it (head or feet first; supine, prone, or on the right "
+        "or left side; default: HFS, with a warning)",
+        choices=("HFS", "FFS", "HFP", "FFP", "HFDR", "HFDL", "FFDR", "FFDL"),
+    ),
+>>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
     "attenuation_unit": Rule(
         "choice", "Unit of the mu-map", "the unit of the mu-map", default="per-cm", choices=("per-cm", "per-mm", "hu")
     ),
+    "scatter": Rule(
+        "choice", "Scatter", "estimate: simulate single scatter from the mu-map and a first reconstruction, scaled to "
+        "the tails beside the body", default="none", choices=("none", "estimate"),
+    ),
+    "energy_window_kev": Rule(
+        "number", "Energy window (keV)", "lowest and highest accepted energy, for the scatter (default: 430 610)",
+        lowest=0, highest=2000, count=2,
+    ),
+    **LIST_MODE,
+}  # fmt: skip
+GRID = {
+    **READING,
     "voxel_mm": Rule(
         "number", "Voxel (mm)", "the transaxial side of a voxel (default: the width of a bin)", lowest=0, above=True
     ),
