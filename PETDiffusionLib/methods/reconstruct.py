@@ -115,7 +115,7 @@ def reconstruct(
 
 def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     """Run a reconstruction job: read the sinogram and its terms, reconstruct, write. Returns the facts."""
-    options = {name: value for name, value in job.options.items() if name not in (*READING, "overwrite")}
+    options = {name: value for name, value in job.options.items() if name not in (*READING, "frame_times", "overwrite")}
     if options.get("shape") is not None:
         options["shape"] = tuple(options["shape"])
     progress("Reading", 0.0)
