@@ -101,14 +101,10 @@ def _write(
         write_interfile(frame.delayed, frames.geometry, paths["delayed"])
         shape = frames.geometry.data_shape[:3]
         write_interfile(pairs.expand(shape), frames.geometry.without_tof(), paths["normalisation"])
-<<<<<<< HEAD
         facts = {**frames.facts_of(frame), "source": arguments.list_mode.name}
-        facts["corrected"] = []  # the crystals' efficiencies are not known
-=======
-        facts = {**sinogram.frame_facts, "source": arguments.list_mode.name}
         if has_delayed:
             randoms = estimated_randoms(frame.delayed, frames.geometry, partial(progress, "Estimating randoms"))
             write_interfile(randoms, frames.geometry, paths["randoms"])
+        facts["multiplicative_is"] = "pairs"
         facts["corrected"] = ["randoms"] if has_delayed else []  # the crystals' efficiencies are not known
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
         paths["facts"].write_text(json.dumps(facts) + "\n", encoding="utf-8")

@@ -35,11 +35,6 @@ from PETDiffusionLib.sinograms.list_mode_reading import ListModeFrames, ListMode
 from PETDiffusionLib.volumes import Unit, Volume, read_volume, write_volume
 from PETDiffusionLib.volumes.frame_writing import FrameWriter
 
-<<<<<<< HEAD
-# Options of what comes before the reconstruction.
-READING = ("overwrite", "attenuation_unit", "patient_position", "additive_is", "from_s", "to_s", "frame_times", "span")
-=======
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
 Progress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
 

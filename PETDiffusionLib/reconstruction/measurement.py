@@ -20,13 +20,8 @@ from PETDiffusionLib.devices import choose_device
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.projection.attenuation import attenuation_factors, mu_from_hounsfield
 from PETDiffusionLib.projection.choice import make_projector
-<<<<<<< HEAD
-from PETDiffusionLib.sinograms import Sinogram, default_grid
-from PETDiffusionLib.sinograms.files import read_sinogram, read_term, with_additive
-=======
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
-from PETDiffusionLib.sinograms.files import read_sinogram, read_term
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
+from PETDiffusionLib.sinograms.files import read_sinogram, read_term, with_additive
 from PETDiffusionLib.sinograms.list_mode import is_list_mode
 from PETDiffusionLib.sinograms.list_mode_reading import ListModeWindow, read_list_mode
 from PETDiffusionLib.sinograms.orientation import position
@@ -83,27 +78,17 @@ def read_measurement(
 ) -> Sinogram:
     """The sinogram of a job's inputs, or its list mode binned, with its terms, those that are estimated too.
 
-<<<<<<< HEAD
-    Of the job's `options` those count that say what the data are: the unit of a mu-map, how the patient lay, the time
-    window of list mode, whether the additive term was divided by the factors. Raises PETDiffusionError where they do
-    not fit.
-=======
     Of the job's `options` those of READING count. Raises PETDiffusionError where they do not fit.
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
     """
     window, path = ListModeWindow.of(options), inputs["sinogram"]
     if is_list_mode(path):
         binned = read_list_mode(path, window, _first_tenth(progress), with_pairs="normalisation" not in inputs)
         sinogram = with_terms(binned, inputs, options, warn)
     elif window.is_default:
-        sinogram = with_terms(read_sinogram(path), inputs, options, warn)
+        sinogram = with_terms(read_sinogram(path, options["additive_is"]), inputs, options, warn)
     else:
         raise not_list_mode(path)
-<<<<<<< HEAD
-    return with_terms(read_sinogram(path, options["additive_is"]), inputs, options)
-=======
     return with_estimates(sinogram, inputs, options, progress, warn, device)
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
 
 
 def not_list_mode(path: Path) -> PETDiffusionError:
@@ -124,6 +109,8 @@ def with_terms(sinogram: Sinogram, inputs: Mapping[str, Path], options: Mapping[
     """A sinogram with the terms of a job's other inputs. Raises PETDiffusionError where they do not fit."""
     if options["patient_position"] is not None:
         sinogram = replace(sinogram, geometry=sinogram.geometry.with_patient(options["patient_position"]))
+    if "normalisation" in inputs and sinogram.facts.get("multiplicative_is") == "pairs":
+        sinogram = replace(sinogram, multiplicative=None)  # efficiencies know how many pairs a bin sums
     if "attenuation_factors" in inputs:
         factors = read_term(inputs["attenuation_factors"], sinogram)
         if factors.min() < 0 or factors.max() > 1.001:
@@ -135,20 +122,19 @@ def with_terms(sinogram: Sinogram, inputs: Mapping[str, Path], options: Mapping[
         sinogram = _without(sinogram, "attenuation").with_factors(factors, "attenuation")
     if "attenuation" in inputs:
         mu = read_volume(inputs["attenuation"])
-<<<<<<< HEAD
-        sinogram = with_attenuation_map(_without(sinogram, "attenuation"), mu.image, _mu_unit(mu, attenuation_unit))
-=======
-        sinogram = with_attenuation_map(_without(sinogram, "attenuation"), mu.image, options["attenuation_unit"])
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
+        sinogram = with_attenuation_map(
+            _without(sinogram, "attenuation"), mu.image, _mu_unit(mu, options["attenuation_unit"])
+        )
     if "normalisation" in inputs:
         efficiency = _read_efficiency(inputs["normalisation"], sinogram, warn)
         sinogram = _without(sinogram, "normalisation").with_factors(efficiency, "normalisation")
     if "additive" in inputs:
         background = read_term(inputs["additive"], sinogram)
-<<<<<<< HEAD
         sinogram = with_additive(
             _without(sinogram, "randoms", "scatter"), background, options["additive_is"] or "counts"
         )
+    if "delayed" in inputs:
+        sinogram = replace(_without(sinogram, "randoms"), delayed=read_term(inputs["delayed"], sinogram))
     return sinogram
 
 
@@ -160,11 +146,6 @@ def _mu_unit(mu: Volume, stated: str) -> str:
             "bad-mu-map", f"--attenuation-unit is {stated}, but the mu-map itself says {own}. Leave the option out."
         )
     return own
-=======
-        sinogram = _without(sinogram, "randoms", "scatter").with_background(background, "randoms", "scatter")
-    if "delayed" in inputs:
-        sinogram = replace(_without(sinogram, "randoms"), delayed=read_term(inputs["delayed"], sinogram))
-    return sinogram
 
 
 def with_estimates(
@@ -213,7 +194,7 @@ def _with_estimated_scatter(
         raise PETDiffusionError(
             "no-scatter", "An estimate of scatter needs the mu-map as a volume: give it by --attenuation."
         )
-    image = read_volume(inputs["attenuation"]).image
+    mu = read_volume(inputs["attenuation"])
     limits = options["energy_window_kev"] or sinogram.facts.get("energy_window_kev")
     if limits is None:
         limits = (EnergyWindow.lowest_kev, EnergyWindow.highest_kev)
@@ -225,7 +206,7 @@ def _with_estimated_scatter(
     on_device = sinogram.to(choose_device(device, double=True))
     estimate = estimated_scatter(
         on_device,
-        partial(mu_on_grid, image=image, unit=options["attenuation_unit"]),
+        partial(mu_on_grid, image=mu.image, unit=_mu_unit(mu, options["attenuation_unit"])),
         EnergyWindow(*limits),
         progress=partial(progress, "Estimating scatter"),
     )
@@ -238,7 +219,6 @@ def _with_estimated_scatter(
     facts = {"scatter_fraction": round(estimate.fraction, 4), "scatter_scale": round(estimate.scale, 4)}
     sinogram = sinogram.with_background(estimate.counts.to(sinogram.prompts.device), "scatter")
     return replace(sinogram, facts={**sinogram.facts, **facts})
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
 
 
 def _without(sinogram: Sinogram, *effects: str) -> Sinogram:

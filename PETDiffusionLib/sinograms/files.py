@@ -23,17 +23,13 @@ from PETDiffusionLib.sinograms.sinogram import Sinogram
 # effects count as corrected where a term that is there does not account for all of one.
 PROMPTS, FACTS = "prompts.hs", "sinogram.json"
 FACTOR_FILES = {"attenuation": "attenuation.hs", "normalisation": "normalisation.hs"}
-<<<<<<< HEAD
-ADDITIVE = "additive.hs"
+ADDITIVE, RANDOMS = "additive.hs", "randoms.hs"  # randoms plus scatter, or randoms alone
 # The same as SIRF writes it, and PETRIC (github.com/SyneRBI/PETRIC): one product of all factors, and an additive term
 # that is divided by it, so that the expectation is factors x (P(image) + additive).
 MULTIPLICATIVE = (
     "mult_factors.hs", "multfactors.hs", "multiplicative_factors.hs", "mult.hs", "multiplicative_factors/mult.hs",
 )  # fmt: skip
 PRECORRECTED_ADDITIVE = "additive_term.hs"
-=======
-ADDITIVE, RANDOMS = "additive.hs", "randoms.hs"  # randoms plus scatter, or randoms alone
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
 
 
 def read_sinogram(path: str | os.PathLike[str], additive_is: str | None = None) -> Sinogram:
@@ -94,7 +90,6 @@ def _read_folder(folder: Path, additive_is: str | None = None) -> Sinogram:
     for effect, name in FACTOR_FILES.items():
         if (folder / name).is_file():
             sinogram = sinogram.with_factors(read_term(folder / name, sinogram), effect)
-<<<<<<< HEAD
     product = _only_one(folder, MULTIPLICATIVE)
     if product is not None:
         if sinogram.multiplicative is not None:
@@ -113,12 +108,8 @@ def _read_folder(folder: Path, additive_is: str | None = None) -> Sinogram:
                 f"'{additive.name}' is taken as STIR and PETRIC have it, divided by the multiplicative terms. If it "
                 "is in counts, say --additive-is counts."
             )
-=======
-    if (folder / ADDITIVE).is_file():
-        sinogram = sinogram.with_background(read_term(folder / ADDITIVE, sinogram), "randoms", "scatter")
     elif (folder / RANDOMS).is_file():
         sinogram = sinogram.with_background(read_term(folder / RANDOMS, sinogram), "randoms")
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
     if (folder / FACTS).is_file():
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         corrected = frozenset(facts.pop("corrected", sinogram.corrected))

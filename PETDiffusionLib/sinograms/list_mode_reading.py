@@ -107,9 +107,8 @@ class ListModeFrames:
 
     def sinogram(self, frame: BinnedFrame) -> Sinogram:
         """The prompts of a frame, with what is known of it."""
-        prompts = frame.prompts.clone()  # of a tensor of their own, so that the delayeds need not be kept with them
         facts = {"source": self.opened.path.name, "scanner": self.geometry.name, **self.facts_of(frame)}
-        return Sinogram(self.geometry, prompts, self.pairs, facts=facts)
+        return Sinogram(self.geometry, frame.prompts, self.pairs, facts=facts, delayed=frame.delayed)
 
     def facts_of(self, frame: BinnedFrame) -> dict[str, Any]:
         """What is known of a frame, JSON-able."""
@@ -124,11 +123,7 @@ class ListModeFrames:
                 facts["decay_factor"] = round(decay_factor(frame.time, self.opened.half_life_s), 6)
         if frame.position:
             facts["position"] = frame.position
-<<<<<<< HEAD
         return facts
-=======
-        return Sinogram(self.geometry, frame.prompts, self.pairs, facts=facts, delayed=frame.delayed)
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
 
     def _several_positions(self) -> PETDiffusionError:
         stays = stays_of(self.opened, self.geometry)

@@ -14,17 +14,12 @@ TERMS = {
     ),
     "attenuation": File("volume", "the mu-map, or a CT with --attenuation-unit hu, about the scanner's centre"),
     "attenuation_factors": File("sinogram", "the share of photon pairs that leaves along each line, 0 to 1"),
-<<<<<<< HEAD
-    "normalisation": File("sinogram", "the detection efficiency of each line (1 over the correction factor)"),
-    "additive": File("sinogram", "expected randoms plus scatter, in counts (or see --additive-is)"),
-=======
     "normalisation": File(
         "sinogram",
         "the detection efficiency of each line (1 over the correction factor), or Siemens' component file (norm.n.hdr)",
     ),
-    "additive": File("sinogram", "expected randoms plus scatter, in counts"),
+    "additive": File("sinogram", "expected randoms plus scatter, in counts (or see --additive-is)"),
     "delayed": File("sinogram", "delayed coincidences: the expected randoms are estimated from them"),
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
 }
 LIST_MODE = {
     "from_s": Rule("number", "From (s)", "of list mode: begin at this time", lowest=0),
@@ -41,20 +36,6 @@ FRAME_TIMES = {
         "of list mode: frames of a dynamic volume, like 0-60,60-120 (from and to, s) or 6x10,4x60 (lengths, s)",
     )
 }  # fmt: skip
-<<<<<<< HEAD
-ADDITIVE_IS = {
-    "additive_is": Rule(
-        "choice", "Additive term is",
-        "counts, or precorrected: divided by the multiplicative terms, as STIR, SIRF and PETRIC have it (default: "
-        "counts; precorrected in a folder with mult_factors.hs or additive_term.hs)",
-        choices=("counts", "precorrected"),
-    )
-}  # fmt: skip
-GRID = {
-    **PATIENT_POSITION,
-    **ADDITIVE_IS,
-    **LIST_MODE,
-=======
 # How the measurement is read, before anything is made of it.
 READING = {
     "patient_position": Rule(
@@ -63,9 +44,14 @@ READING = {
         "or left side; default: HFS, with a warning)",
         choices=("HFS", "FFS", "HFP", "FFP", "HFDR", "HFDL", "FFDR", "FFDL"),
     ),
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
     "attenuation_unit": Rule(
         "choice", "Unit of the mu-map", "the unit of the mu-map", default="per-cm", choices=("per-cm", "per-mm", "hu")
+    ),
+    "additive_is": Rule(
+        "choice", "Additive term is",
+        "counts, or precorrected: divided by the multiplicative terms, as STIR, SIRF and PETRIC have it (default: "
+        "counts; precorrected in a folder with mult_factors.hs or additive_term.hs)",
+        choices=("counts", "precorrected"),
     ),
     "scatter": Rule(
         "choice", "Scatter", "estimate: simulate single scatter from the mu-map and a first reconstruction, scaled to "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from PETDiffusionLib.methods.catalogue.method import File, Method
 from PETDiffusionLib.methods.catalogue.reconstruct import (
-    ADDITIVE_IS,
     GRID,
     POST_FILTER,
     READING,
@@ -29,11 +28,7 @@ RESTORE_SINOGRAM = Method(
     module=MODULE,
     inputs=TERMS,
     outputs={"sinogram": File("sinogram", "the restored prompts: .hs", required=True)},
-<<<<<<< HEAD
-    options={**STEPS, **PATIENT_POSITION, **ADDITIVE_IS, **LIST_MODE, "attenuation_unit": GRID["attenuation_unit"]},
-=======
     options={**STEPS, **READING},
->>>>>>> 0025c8a (Terms that a scan tells itself: randoms from delayeds, Siemens' normalisation, scatter by simulation)
     task=TASK,
     default_model=BUNDLED_MODEL,
 )
