@@ -48,14 +48,19 @@ class Placement:
         return affine
 
 
-def place(affine: np.ndarray, size: Sequence[int], name: str) -> tuple[Placement, list[str]]:
+def place(
+    affine: np.ndarray, size: Sequence[int], name: str, stated: Sequence[float] | None = None
+) -> tuple[Placement, list[str]]:
     """The placement that `affine` (voxel indices to LPS, mm) gives a volume of `size`, and what to say of it.
 
+    `stated` are the file's own voxel sizes where it keeps them apart from the directions, for exactness.
     Axes that are not at right angles become the nearest that are (polar decomposition), about the volume's centre:
     in silence where that moves no corner by SAME_PLACE_VOXELS, said up to SLIGHT_SHEAR_VOXELS, and refused beyond.
     Raises PETDiffusionError "bad-geometry".
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if stated is not None and np.allclose(spacing, stated, rtol=1e-9, atol=0):
+        spacing = np.array(stated, float)
     check_voxel_size(spacing, name)
     axes = affine[:3, :3] / spacing
     if abs(np.linalg.det(axes)) < 1e-3:

@@ -169,7 +169,7 @@ def test_a_volume_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
     assert caught.value.code == "not-finite" and os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (1, 4, 5), (2, 3, 4, 5)])
+@pytest.mark.parametrize("shape", [(4, 5), (1, 4, 5)])
 def test_what_is_not_three_dimensional_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     refusal(save(np.ones(shape, np.float32), tmp_path / "shape.nii"), "not-3d")
 
