@@ -72,11 +72,11 @@ def test_an_empty_folder_and_a_path_that_is_not_there(refused, tmp_path: Path) -
     assert "nowhere.nii" in refused(tmp_path / "nowhere.nii")
 
 
-@pytest.mark.parametrize("shape", [(24, 28), (1, 24, 28), (3, 8, 9, 10)])
-def test_2d_and_4d(refused, tmp_path: Path, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(24, 28), (1, 24, 28)])
+def test_2d(refused, tmp_path: Path, shape: tuple[int, ...]) -> None:
     image = sitk.GetImageFromArray(np.ones(shape, np.float32), isVector=False)
     sitk.WriteImage(image, str(tmp_path / "shape.nrrd"))
-    assert "volume is expected" in refused(tmp_path / "shape.nrrd")
+    assert "3D volume is expected" in refused(tmp_path / "shape.nrrd")
 
 
 def write_ct_series(folder: Path) -> Path:
