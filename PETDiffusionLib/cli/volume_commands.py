@@ -119,7 +119,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         return volume
 
     if len(series) == 1:
-        write_volume(prepared(0), arguments.output)
+        write_volume(prepared(0), arguments.output, arguments.overwrite)
     else:
         _write_frames(series, prepared, arguments)
     manifest_path(arguments.output).unlink(missing_ok=True)  # it was of the volume that stood there

@@ -101,12 +101,13 @@ def _check_parts(job: Job, placed: Mapping[str, Sequence[Path]], manifest: Path)
 def check_output(path: Path, inputs: Sequence[Path], overwrite: bool, kind: str = "volume") -> None:
     """Refuse an output that would overwrite an input, or (unless `overwrite`) anything, or cannot be written."""
     # Imported here, so that a job can be described and checked without SimpleITK.
-    from PETDiffusionLib.volumes.sidecar import check_sidecar
+    from PETDiffusionLib.volumes.sidecar import check_sidecar, sidecar_path
     from PETDiffusionLib.volumes.writing import WRITABLE, check_writable_name, is_nifti
 
     check_writable_name(path, SINOGRAM_ENDINGS if kind == "sinogram" else WRITABLE)
     if is_nifti(path):
         check_sidecar(path, overwrite)
+        refuse_overwriting(sidecar_path(path), inputs, overwrite=True)
     for file in written_files(path):
         refuse_overwriting(file, inputs, overwrite)
 

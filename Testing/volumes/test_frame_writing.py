@@ -107,3 +107,13 @@ def test_no_name_of_a_patient_is_written_beside_a_volume(tmp_path: Path) -> None
     assert "DOE" not in text and "2024" not in text
     assert document["TimeZero"] == "10:20:30" and document["InjectionStart"] == -3600
     assert document["ImageDecayCorrected"] is True and document["ImageDecayCorrectionTime"] == 0
+
+
+def test_the_json_of_an_input_is_never_replaced(tmp_path: Path) -> None:
+    from PETDiffusionLib.jobs.input_files import with_data
+    from PETDiffusionLib.jobs.runner import check_output
+
+    write_volume(frame(0), tmp_path / "scan.nii.gz")
+    (tmp_path / "scan.json").write_text('{"Units": "Bq/mL"}')
+    with pytest.raises(PETDiffusionError, match=r"scan\.json.*is an input"):
+        check_output(tmp_path / "scan.nii", with_data(tmp_path / "scan.nii.gz"), overwrite=True)
