@@ -50,5 +50,5 @@ $(VENV)/.engine: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.engine
-	$(BIN)/python -m pip install --editable ".[test,host]"
+	$(BIN)/python -m pip install --editable ".[test,host,petsird,regions]"
 	touch $@

@@ -177,7 +177,7 @@ def reconstructed(folder: Path, name: str, *terms: str) -> np.ndarray:
     """Reconstruct through the command line; the volume on the phantom's grid."""
     out = folder / f"{name}.nii.gz"
     command = ["reconstruct", str(folder / "prompts.hs"), str(out), "--attenuation", str(folder / "mu.nii.gz")]
-    command += ["--iterations", "12", "--subsets", "21", "--overwrite", "--post-filter-mm", "4", "--psf-mm", "4.5"]
+    command += ["--iterations", "8", "--subsets", "21", "--overwrite", "--voxel-mm", "4"]
     if main([*command, "--attenuation-unit", "per-mm", *terms]) != 0:
         raise SystemExit(f"the reconstruction {name} failed")
     like = sitk.ReadImage(str(folder / "phantom.nii.gz"))
