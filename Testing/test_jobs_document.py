@@ -27,6 +27,7 @@ COMPLETE = {
         "dose_mbq": 300,
         "minutes": 0,
         "half_life_minutes": 67.7,
+        "corrected": False,
         "grid": "model",
         "model": "some-model",
         "overwrite": True,

@@ -6,8 +6,8 @@ from .fields import makeField
 
 # Options that have a place of their own in the panel, or that only make sense outside it.
 ELSEWHERE = {
-    "preset", "model", "samples", "unit", "weight_kg", "dose_mbq", "minutes", "half_life_minutes", "overwrite", "grid",
-    "frames",
+    "preset", "model", "samples", "unit", "weight_kg", "dose_mbq", "minutes", "half_life_minutes", "corrected",
+    "overwrite", "grid", "frames",
 }  # fmt: skip
 
 

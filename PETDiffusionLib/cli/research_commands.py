@@ -98,7 +98,10 @@ def _read_images(arguments: argparse.Namespace) -> dict[str, Any]:
     facts = stated_suv(vars(arguments))
     for name in INPUTS[:4]:
         path = getattr(arguments, name)
-        images[name] = path and to_suv(_one_volume(path, arguments), **facts).image
+        volume = None if path is None else to_suv(_one_volume(path, arguments), **facts)
+        images[name] = None if volume is None else volume.image
+        for sentence in volume.warnings if volume is not None else []:
+            print(f"Warning: {path}: {sentence}", file=sys.stderr)
     for name in INPUTS[4:]:
         path = getattr(arguments, name)
         images[name] = None if path is None or is_dicom_regions(path) else read_volume(path).image

@@ -20,6 +20,8 @@ from PETDiffusionLib.cli.arguments import (
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.methods.catalogue.rules import FRAMES, stated_suv
 
+SUV_VARIANTS = ("bw", "lbm", "lbm-janma", "bsa", "ibw")  # those of volumes.variants, which --help need not import
+
 if TYPE_CHECKING:
     from PETDiffusionLib.volumes import Volume
     from PETDiffusionLib.volumes.frames import FrameSeries
@@ -35,6 +37,7 @@ def add_commands(commands: Any) -> None:
     )
     suv.add_argument("folder", metavar="FOLDER", type=Path, help="a folder of DICOM PT slices")
     suv.add_argument("--json", action="store_true", help="as JSON")
+    _add_variant(suv, "the SUV whose factor is shown (default: bw, by body weight)")
     suv.set_defaults(run=_suv)
 
     convert = commands.add_parser(
@@ -45,13 +48,19 @@ def add_commands(commands: Any) -> None:
     )
     convert.add_argument("input", metavar="INPUT", type=Path, help="NIfTI, NRRD, MHA or a folder of DICOM PT")
     convert.add_argument("output", metavar="OUTPUT", type=Path)
-    convert.add_argument("--unit", choices=("suv", "bqml"), help="the unit to write (as it is, if not given)")
+    units = convert.add_mutually_exclusive_group()
+    units.add_argument("--unit", choices=("suv", "bqml"), help="the unit to write (as it is, if not given)")
+    _add_variant(units, "write this SUV: by body weight, lean body mass (James, Janmahasatian), surface, ideal weight")
     add_stated_unit(convert, "--input-unit")
     convert.add_argument("--frames", metavar="TEXT", help=FRAMES.help)
     _add_grid_arguments(convert)
     convert.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     add_dose_arguments(convert)
     convert.set_defaults(run=_convert)
+
+
+def _add_variant(parser: argparse._ActionsContainer, told: str) -> None:
+    parser.add_argument("--suv", choices=SUV_VARIANTS, help=told)
 
 
 def _add_grid_arguments(convert: argparse.ArgumentParser) -> None:
@@ -82,9 +91,11 @@ def _add_grid_arguments(convert: argparse.ArgumentParser) -> None:
 def _suv(arguments: argparse.Namespace) -> int:
     from PETDiffusionLib.volumes import describe_suv
     from PETDiffusionLib.volumes.series import pet_series
-    from PETDiffusionLib.volumes.suv import gather_suv_facts, require_suv
+    from PETDiffusionLib.volumes.suv import gather_suv_facts, in_variant, require_suv
 
     facts = gather_suv_facts(pet_series(arguments.folder))
+    if facts.suv_factor is not None and arguments.suv not in (None, "bw"):
+        facts = in_variant(facts, arguments.suv)
     print(json.dumps(facts.to_dict(), indent=2) if arguments.json else describe_suv(facts))
     require_suv(facts)
     return 0
@@ -148,8 +159,13 @@ def _write_frames(series: FrameSeries, prepared: Callable[[int], Volume], argume
 def _in_unit(volume: Volume, arguments: argparse.Namespace) -> Volume:
     """The volume in the unit that is asked for; on cubic voxels, without being asked, in SUV where that is known."""
     from PETDiffusionLib.volumes import Volume, to_bqml, to_suv
+    from PETDiffusionLib.volumes.conversion import to_suv_variant
+    from PETDiffusionLib.volumes.variants import VARIANTS
 
     stated = stated_suv(vars(arguments))
+    if arguments.suv is not None:
+        _require_known_unit(volume, arguments)
+        return to_suv_variant(volume, VARIANTS[arguments.suv], **stated)
     if arguments.unit is not None:
         _require_known_unit(volume, arguments)
         return {"suv": to_suv, "bqml": to_bqml}[arguments.unit](volume, **stated)
@@ -179,10 +195,15 @@ def _wanted_grid(volume: Volume, arguments: argparse.Namespace) -> Grid | None:
 
 def _require_known_unit(volume: Volume, arguments: argparse.Namespace) -> None:
     """A conversion starts from a known unit; here --unit is where it goes, so the start has an option of its own."""
+    from PETDiffusionLib.volumes.suv import NO_UNITS
+
     if volume.unit == "unknown":
+        if (refusal := volume.facts.get("refusal")) and refusal != NO_UNITS:
+            raise PETDiffusionError("no-suv", str(refusal))  # stating a unit would not help
+        wanted = arguments.unit or f"SUV {arguments.suv}"
         raise PETDiffusionError(
             "no-unit",
-            f"'{arguments.input}' does not say the unit of its values, so they cannot become {arguments.unit}. "
+            f"'{arguments.input}' does not say the unit of its values, so they cannot become {wanted}. "
             "State what they are: --input-unit suv or --input-unit bqml.",
         )
 

@@ -18,7 +18,6 @@ from PETDiffusionLib.volumes.reading import open_frames
 from PETDiffusionLib.volumes.volume import check_geometry, check_values
 
 SUV_FACTS = ("suv_per_bqml", "weight_kg", "dose_mbq", "minutes", "half_life_s")  # of the manifest
-PLAUSIBLE_SUVMAX = (0.1, 1000.0)  # of a PET volume
 
 NEGATIVE_SHARE = 0.05  # of the activity; what voxels below zero may take off it unsaid
 
@@ -73,7 +72,6 @@ def denoise_job(job: Any, denoise: Denoise, progress: Progress, warn: Warn) -> d
     volume = in_suv(given)
     for sentence in volume.warnings:
         warn("input", sentence)
-    warn_implausible(float(sitk.GetArrayViewFromImage(volume.image).max()), warn)
     warn_of_negatives(volume, warn)
     result = denoise(volume.image, progress, warn)
     progress("Writing", 1.0)
@@ -86,15 +84,6 @@ def denoise_job(job: Any, denoise: Denoise, progress: Progress, warn: Warn) -> d
 def suv_facts_of(volume: Volume) -> dict[str, Any]:
     """What the manifest says of how the values became SUV."""
     return {name: volume.facts[name] for name in SUV_FACTS if volume.facts.get(name) is not None}
-
-
-def warn_implausible(hottest: float, warn: Warn) -> None:
-    """Say where the highest value can hardly be SUV: a wrong unit, weight or dose; the result would look the same."""
-    if not PLAUSIBLE_SUVMAX[0] <= hottest <= PLAUSIBLE_SUVMAX[1]:
-        warn(
-            "implausible-suv",
-            f"The highest SUV is {hottest:.3g}: check the unit, the weight in kg and the dose in MBq.",
-        )
 
 
 def warn_of_negatives(volume: Volume, warn: Warn) -> None:

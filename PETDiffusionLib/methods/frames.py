@@ -16,13 +16,13 @@ from PETDiffusionLib.methods.denoising import (
     Progress,
     Warn,
     suv_facts_of,
-    warn_implausible,
     warn_of_negatives,
 )
 from PETDiffusionLib.volumes import Volume
 from PETDiffusionLib.volumes.frame_warnings import FrameWarnings
 from PETDiffusionLib.volumes.frame_writing import FrameWriter
 from PETDiffusionLib.volumes.frames import FrameSeries
+from PETDiffusionLib.volumes.plausibility import implausible_suvmax
 
 NO_COUNTS = 0.1  # of the activity above zero: a frame whose sum is below it holds noise about zero alone
 
@@ -62,7 +62,8 @@ def denoise_frames(
             last = volume, given
         progress("Writing", 1.0)
     told.say(warn, len(series))
-    warn_implausible(hottest, warn)
+    for sentence in implausible_suvmax(hottest):
+        warn("implausible-suv", sentence)
     shared, differing = _shared(facts)
     units = {"unit": "suvbw", "input_unit": last[1].unit, "suv": suv_facts_of(last[0])}
     return {**shared, **units, "kind": series.kind, "frames": differing}

@@ -16,7 +16,8 @@ from PETDiffusionLib.volumes.frame_times import frame_times, timing_facts
 from PETDiffusionLib.volumes.frames import FrameSeries, FrameTime
 from PETDiffusionLib.volumes.headers import tag_name
 from PETDiffusionLib.volumes.pixels import slice_values
-from PETDiffusionLib.volumes.radiopharmacy import administration, image_time
+from PETDiffusionLib.volumes.radiopharmacy import administration
+from PETDiffusionLib.volumes.scan_time import image_time
 from PETDiffusionLib.volumes.series import find_pet_series
 from PETDiffusionLib.volumes.slices import SAME_POSITION_MM, SliceStack, on_regular_grid, same_grid, stack_slices
 from PETDiffusionLib.volumes.suv import gather_suv_facts, pixel_unit
@@ -70,7 +71,7 @@ def open_dicom_frames(path: str | os.PathLike[str]) -> FrameSeries:
     multipliers = np.full(len(headers), multiplier)
     if unit == "bqml" and suv.decay_correction == "NONE":
         _refuse_one_time_for_all_frames(groups, name)
-        multipliers *= image_time(headers, "NONE", administration(headers)).slice_decay or 1.0
+        multipliers *= image_time(headers, "NONE", administration(headers, suv.weight_kg)).slice_decay or 1.0
     reader = _FrameReader(
         source=str(path),
         name=name,
@@ -80,7 +81,7 @@ def open_dicom_frames(path: str | os.PathLike[str]) -> FrameSeries:
         unit=unit,
         suv=suv,
         times=frame_times(frames, suv),
-        warnings=[*series.warnings, *_warnings(frames, suv)],
+        warnings=[*series.warnings, *_warnings(frames), *suv.warnings],
     )
     facts = {**reader.facts(0), **timing_facts(groups, suv)}
     return FrameSeries(str(path), groups.kind, reader.times, reader.read, facts)
@@ -139,8 +140,8 @@ class _FrameReader:
             "modality": "PT",
             "slice_distances": slice_distances(self.stacks[frame]),
             "regridded": not self.stacks[frame].is_regular,
-            "warnings": self.warnings,
             **self.suv.to_dict(),
+            "warnings": self.warnings,
             "slices": len(self.frames[frame]),
         }
         if len(self.frames) > 1:
@@ -195,7 +196,7 @@ def slice_distances(stack: SliceStack) -> str:
     )
 
 
-def _warnings(frames: Sequence[Sequence[Dataset]], suv: SuvFacts) -> list[str]:
+def _warnings(frames: Sequence[Sequence[Dataset]]) -> list[str]:
     warnings = []
     headers = [header for frame in frames for header in frame]
     slices = len(frames[0])
@@ -203,10 +204,6 @@ def _warnings(frames: Sequence[Sequence[Dataset]], suv: SuvFacts) -> list[str]:
         warnings.append(f"The series should have {whole} slices and {slices} are there: an end of it is missing.")
     if (whole := _declared(headers, "NumberOfTimeSlices")) > len(frames) > 1:
         warnings.append(f"The series should have {whole} time frames and {len(frames)} are there.")
-    if suv.decay_correction == "NONE" and suv.refusal is None:
-        warnings.append("The series has no decay correction; its slices were brought to the earliest acquisition.")
-    if suv.dose_tag_in_mbq:
-        warnings.append(f"The dose tag holds {suv.dose_mbq:g}, which was read as MBq.")
     return warnings
 
 

@@ -9,7 +9,8 @@ from pydicom.dataset import Dataset
 
 from PETDiffusionLib.volumes.frame_groups import GATE_TAGS, FrameGroups, acquisition
 from PETDiffusionLib.volumes.frames import FrameTime
-from PETDiffusionLib.volumes.radiopharmacy import frame_average_s, positive
+from PETDiffusionLib.volumes.radiopharmacy import positive
+from PETDiffusionLib.volumes.scan_time import frame_average_s
 from PETDiffusionLib.volumes.suv_report import SuvFacts
 
 

@@ -1,31 +1,42 @@
-"""Which tracer was given, how much and when, and the moment that the activity of a DICOM PT series refers to."""
+"""Which tracer was given, and how much: what the header says, and what can be believed of it."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from pydicom.dataset import Dataset
 
 from PETDiffusionLib.errors import PETDiffusionError
-from PETDiffusionLib.volumes.headers import common_value, tag_name
-from PETDiffusionLib.volumes.times import combine, parse_datetime
+from PETDiffusionLib.volumes.headers import tag_name
+from PETDiffusionLib.volumes.nuclides import (
+    NUCLIDES,
+    Nuclide,
+    nuclide_named,
+    nuclide_of_code,
+    nuclides_with_half_life,
+)
+from PETDiffusionLib.volumes.plausibility import is_plausible_dose
 
-GE_SCAN_DATETIME = (0x0009, 0x100D)
+GE_ADMINISTERED = (0x0009, 0x103B)
 GE_CREATOR = (0x0009, 0x0010)
 
-# A RadionuclideTotalDose below this is in MBq: in Bq it would be a hundredth of the smallest mouse dose.
-SMALLEST_DOSE_BQ = 1e4
+# A RadionuclideTotalDose from this up is in Bq; below it, it may be in any of these units (in MBq).
+SMALLEST_DOSE_BQ = 1e6
+DOSE_UNITS_MBQ = {"Bq": 1e-6, "kBq": 1e-3, "MBq": 1.0, "GBq": 1e3, "uCi": 0.037, "mCi": 37.0}
 
-# All slices of a series must agree on the moment that their frame times count from to within this.
-FRAME_ORIGIN_WITHIN_S = 5.0
+# What makes seconds of a half-life that was written in another unit.
+HALF_LIFE_UNITS_S = {"minutes": 60.0, "hours": 3600.0, "days": 86400.0, "milliseconds": 1e-3}
 
 
 @dataclass(frozen=True)
 class Administration:
-    """What RadiopharmaceuticalInformationSequence says; None where it does not (or says zero)."""
+    """What RadiopharmaceuticalInformationSequence says; None where it does not (or says zero), or cannot be believed.
+
+    `dose_problem`, `half_life_problem` and `start_problem` say why a value that is written is not taken.
+    """
 
     tracer: str | None = None
     nuclide: str | None = None
@@ -33,23 +44,12 @@ class Administration:
     dose_tag_in_mbq: bool = False
     half_life_s: float | None = None
     start_datetime: object = None
+    start_datetime_source: str = ""
     start_time: object = None
-
-
-@dataclass(frozen=True)
-class ImageTime:
-    """Injection, the moment that the activity refers to, and the minutes between in which the dose decays.
-
-    slice_decay: with DecayCorrection NONE, the factor that brings each slice (in the order of the headers) to the
-    reference time; None where it is not needed (START, ADMIN) or cannot be known.
-    """
-
-    injection: datetime | None
-    injection_source: str | None
-    reference: datetime | None
-    reference_source: str | None
-    minutes: float | None
-    slice_decay: tuple[float, ...] | None = None
+    warnings: tuple[str, ...] = ()
+    dose_problem: str | None = None
+    half_life_problem: str | None = None
+    start_problem: str | None = None
 
 
 def positive(value: object) -> float | None:
@@ -61,163 +61,168 @@ def positive(value: object) -> float | None:
     return number if math.isfinite(number) and number > 0 else None
 
 
-def administration(headers: Sequence[Dataset]) -> Administration:
-    """The one administration of a series. Raises PETDiffusionError where there are several or slices disagree."""
-    sequence = headers[0].get("RadiopharmaceuticalInformationSequence")
-    if not sequence:
+def administration(headers: Sequence[Dataset], weight_kg: float | None = None) -> Administration:
+    """The one administration of a series; the weight helps to tell in which unit its dose is.
+
+    One that is listed several times is one. What several differ in is None, and why is said.
+    Raises PETDiffusionError "inconsistent-series" where slices disagree.
+    """
+    first = headers[0].get("RadiopharmaceuticalInformationSequence")
+    if not first:
         return Administration()
-    if len(sequence) > 1:
-        raise PETDiffusionError(
-            "several-tracers", f"SUV is for one administration, {len(sequence)} are listed. Export them one by one."
+    tracer = next((text for item in first if (text := _text(item.get("Radiopharmaceutical")))), None)
+    nuclide = next((text for item in first if (text := _code(item, "CodeMeaning"))), None)
+    dose_tag, dose_problem = _the_one(headers, "RadionuclideTotalDose")
+    half_life_tag, half_life_problem = _the_one(headers, "RadionuclideHalfLife")
+    start_datetime, start_problem = _the_one(headers, "RadiopharmaceuticalStartDateTime")
+    start_time, time_problem = _the_one(headers, "RadiopharmaceuticalStartTime")
+    witnesses = _witnesses(first)
+    half_life_s, half_life_warnings, doubt = believed_half_life(positive(half_life_tag), witnesses)
+    half_life_problem = half_life_problem or doubt
+    dose_mbq, unit, doubt = believed_dose(positive(dose_tag), weight_kg, half_life_s)
+    warnings = list(half_life_warnings)
+    if unit != "Bq" and dose_mbq is not None:
+        warnings.append(
+            f"The dose tag holds {positive(dose_tag):g}, which was read as {unit} ({dose_mbq:g} MBq): in Bq it would "
+            "be no dose. Check it, or state --dose-mbq."
         )
-    items = [(header.get("RadiopharmaceuticalInformationSequence") or [Dataset()])[0] for header in headers]
-    tag_value = positive(common_value(items, "RadionuclideTotalDose"))
-    in_mbq = tag_value is not None and tag_value < SMALLEST_DOSE_BQ
-    dose_mbq = tag_value if tag_value is None or in_mbq else tag_value / 1e6
+    source = tag_name("RadiopharmaceuticalStartDateTime")
+    if not start_datetime and not start_problem and (given := _ge_administered(headers[0])):
+        start_datetime, source = given, "GE administered date and time (0009,103B)"
     return Administration(
-        tracer=_text(items[0].get("Radiopharmaceutical")),
-        nuclide=_code_meaning(items[0], "RadionuclideCodeSequence"),
+        tracer=tracer,
+        nuclide=nuclide,
         dose_mbq=dose_mbq,
-        dose_tag_in_mbq=in_mbq,
-        half_life_s=positive(common_value(items, "RadionuclideHalfLife")),
-        start_datetime=common_value(items, "RadiopharmaceuticalStartDateTime"),
-        start_time=common_value(items, "RadiopharmaceuticalStartTime"),
+        dose_tag_in_mbq=unit == "MBq" and dose_mbq is not None,
+        half_life_s=None if half_life_problem else half_life_s,
+        start_datetime=start_datetime,
+        start_datetime_source=source,
+        start_time=start_time,
+        warnings=tuple(warnings),
+        dose_problem=dose_problem or doubt,
+        half_life_problem=half_life_problem,
+        start_problem=start_problem or time_problem,
     )
 
 
-def image_time(headers: Sequence[Dataset], decay_correction: str | None, given: Administration) -> ImageTime:
-    """The times of a series for its kind of decay correction."""
-    acquisitions = [combine(header.get("AcquisitionDate"), header.get("AcquisitionTime")) for header in headers]
-    slice_decay = None
-    if decay_correction == "NONE":
-        reference, source = _earliest(acquisitions)
-        slice_decay = _slice_decay(headers, acquisitions, reference, given.half_life_s)
-    else:
-        reference, source = _decay_start(headers, acquisitions, given.half_life_s)
-    injection, injection_source = _injection(headers, given, reference)
-    if decay_correction == "ADMIN":
-        return ImageTime(injection, injection_source, injection, "DecayCorrection ADMIN: the injection", 0.0)
-    minutes = None
-    if injection is not None and reference is not None:
-        minutes = (reference - injection).total_seconds() / 60
-    return ImageTime(injection, injection_source, reference, source, minutes, slice_decay)
+def believed_dose(
+    tag_value: float | None, weight_kg: float | None, half_life_s: float | None
+) -> tuple[float | None, str, str | None]:
+    """The dose in MBq of a number that should be in Bq, the unit that it is in, and what is unclear about it.
 
-
-def _decay_start(
-    headers: Sequence[Dataset], acquisitions: list[datetime | None], half_life_s: float | None
-) -> tuple[datetime | None, str | None]:
-    """The moment that DecayCorrection START refers to, and the tag that it is from.
-
-    In this order: the moment that Enhanced PET names, the series time (unless an acquisition came before it, for then
-    the series was made again later), GE's scan time, the time that the frames count from, and the first acquisition
-    that is there.
+    A number below a million is read in the one unit that makes a plausible activity per kilogram of it.
     """
-    stated = parse_datetime(common_value(headers, "DecayCorrectionDateTime"), headers[0].get("TimezoneOffsetFromUTC"))
-    if stated is not None:
-        return stated, tag_name("DecayCorrectionDateTime")
-    earliest, source = _earliest(acquisitions)
-    series = combine(common_value(headers, "SeriesDate"), common_value(headers, "SeriesTime"))
-    if series is not None and earliest is not None and series <= earliest:
-        return series, tag_name("SeriesTime")
-    scan = _ge_scan_time(headers[0])
-    if scan is not None:
-        return scan, "GE scan date and time (0009,100D)"
-    frames_count_from = _frame_origin(headers, acquisitions, half_life_s)
-    if frames_count_from is not None:
-        return frames_count_from, f"{tag_name('AcquisitionTime')} and {tag_name('FrameReferenceTime')}"
-    return earliest, source
+    if tag_value is None or tag_value >= SMALLEST_DOSE_BQ:
+        return (None if tag_value is None else tag_value / 1e6), "Bq", None
+    possible = {
+        unit: tag_value * mbq
+        for unit, mbq in DOSE_UNITS_MBQ.items()
+        if is_plausible_dose(tag_value * mbq, weight_kg, half_life_s)
+    }
+    if "Bq" in possible or (not possible and tag_value >= 1e4):
+        return tag_value / 1e6, "Bq", None
+    if len(possible) == 1:
+        ((unit, dose_mbq),) = possible.items()
+        return dose_mbq, unit, None
+    units = " or ".join(possible) or "any unit"
+    doubt = "may be" if possible else "is no dose in"
+    return None, "", f"{tag_name('RadionuclideTotalDose')} {tag_value:g} is no dose in Bq and {doubt} {units}"
 
 
-def _earliest(acquisitions: list[datetime | None]) -> tuple[datetime | None, str | None]:
-    known = [moment for moment in acquisitions if moment is not None]
-    if not known or len(known) < len(acquisitions):
-        return None, None
-    return min(known), f"the earliest {tag_name('AcquisitionTime')}"
+def believed_half_life(
+    stated_s: float | None, witnesses: Sequence[Nuclide]
+) -> tuple[float | None, list[str], str | None]:
+    """The half-life in seconds, warnings, and what is unclear, from the tag and the nuclides that the header names.
 
-
-def _frame_origin(
-    headers: Sequence[Dataset], acquisitions: list[datetime | None], half_life_s: float | None
-) -> datetime | None:
-    """The moment that FrameReferenceTime counts from: acquisition + average time in the frame - FrameReferenceTime.
-
-    It also holds for a part of a series, whose first acquisition came later. None unless all slices agree on it: some
-    scanners write something else into these tags.
+    A half-life is believed that is the named nuclide's. Where they contradict each other, the majority counts, and a
+    half-life that is no nuclide's (one in minutes, say) counts for nothing; where there is none, nothing is taken.
     """
-    origins = []
-    for header, acquisition in zip(headers, acquisitions, strict=True):
-        reference_ms = positive(header.get("FrameReferenceTime"))  # zero is a tag that nobody filled
-        duration_s = _frame_duration_s(header)
-        if acquisition is None or reference_ms is None or duration_s is None or half_life_s is None:
-            return None
-        seconds = frame_average_s(duration_s, half_life_s) - float(reference_ms) / 1000
-        origins.append(acquisition + timedelta(seconds=seconds))
-    if (max(origins) - min(origins)).total_seconds() > FRAME_ORIGIN_WITHIN_S:
-        return None
-    return min(origins)
+    votes = Counter(nuclide.symbol for nuclide in witnesses)
+    if stated_s is None:
+        if len(votes) != 1:
+            return None, [], None
+        only = NUCLIDES[next(iter(votes))]
+        said = f"{tag_name('RadionuclideHalfLife')} is missing; that of {only.name}, which the header names, was taken"
+        return only.half_life_s, [f"{said} ({only.half_life_s:g} s)."], None
+    owners = {nuclide.symbol for nuclide in nuclides_with_half_life(stated_s)}
+    own = next((symbol for symbol in votes if symbol in owners), next(iter(owners), None))
+    if own is not None:
+        votes[own] += 1
+    tag = f"{tag_name('RadionuclideHalfLife')} {stated_s:g} s"
+    if not votes:
+        return _half_life_of_nothing(stated_s, tag)
+    (symbol, most), *others = votes.most_common()
+    if not others and own is not None:
+        return stated_s, [], None
+    best = NUCLIDES[symbol]
+    named = ", ".join(f"{NUCLIDES[one].name} ({NUCLIDES[one].half_life_s:g} s)" for one in votes if one != own)
+    whose = f"that of {NUCLIDES[own].name}" if own else f"no PET nuclide's{_other_unit(stated_s, best)}"
+    contradiction = f"{tag} is {whose}, but the header names {named}"
+    if others and others[0][1] == most:
+        return None, [], contradiction
+    if symbol == own:
+        return stated_s, [f"{contradiction}; the half-life was taken as it stands. Check the nuclide."], None
+    taken = f"{contradiction}; {best.half_life_s:g} s was taken. Check it, or state --half-life-minutes."
+    return best.half_life_s, [taken], None
 
 
-def _slice_decay(
-    headers: Sequence[Dataset],
-    acquisitions: list[datetime | None],
-    reference: datetime | None,
-    half_life_s: float | None,
-) -> tuple[float, ...] | None:
-    """What undoes each slice's decay since the reference time: 2^(seconds / half-life).
-
-    An uncorrected slice is the mean activity of its frame, which is that of the frame's average time, not of its start.
-    """
-    if reference is None or half_life_s is None:
-        return None
-    factors = []
-    for header, acquisition in zip(headers, acquisitions, strict=True):
-        assert acquisition is not None  # the reference is their earliest, so all are known
-        seconds = (acquisition - reference).total_seconds()
-        seconds += frame_average_s(_frame_duration_s(header) or 0.0, half_life_s)
-        factors.append(2.0 ** (seconds / half_life_s))
-    return tuple(factors)
+def _half_life_of_nothing(stated_s: float, tag: str) -> tuple[float | None, list[str], str | None]:
+    """A half-life of no nuclide, in a header that names none."""
+    for unit, seconds in HALF_LIFE_UNITS_S.items():
+        if likely := nuclides_with_half_life(stated_s * seconds):
+            return None, [], f"{tag} is no PET nuclide's (in {unit} it would be that of {likely[0].name})"
+    return stated_s, [f"{tag} is no PET nuclide's. Check it, or state --half-life-minutes."], None
 
 
-def frame_average_s(duration_s: float, half_life_s: float) -> float:
-    """Seconds after the start of a frame at which the activity equals its mean over the frame."""
-    decayed = duration_s * math.log(2) / half_life_s
-    if decayed == 0:
-        return 0.0
-    return math.log(decayed / -math.expm1(-decayed)) * half_life_s / math.log(2)
+def _other_unit(stated_s: float, nuclide: Nuclide) -> str:
+    unit = next((u for u, seconds in HALF_LIFE_UNITS_S.items() if nuclide.has_half_life(stated_s * seconds)), None)
+    return f" (it is that of {nuclide.name} in {unit})" if unit else ""
 
 
-def _frame_duration_s(header: Dataset) -> float | None:
-    duration_ms = positive(header.get("ActualFrameDuration"))
-    return None if duration_ms is None else duration_ms / 1000
+def _witnesses(items: Sequence[Dataset]) -> list[Nuclide]:
+    """The nuclides that the code, its meaning (where that is another one) and the tracer's name stand for."""
+    coded = {nuclide_of_code(_code(item, "CodeValue")) for item in items}
+    coded |= {nuclide_named(_code(item, "CodeMeaning")) for item in items}
+    tracers = {nuclide_named(item.get("Radiopharmaceutical")) for item in items}
+    tracers |= {
+        nuclide_named(code.get("CodeMeaning"))
+        for item in items
+        for code in item.get("RadiopharmaceuticalCodeSequence") or []
+    }
+    found = [*coded, *tracers]
+    return sorted((one for one in found if one is not None), key=lambda one: one.symbol)
 
 
-def _ge_scan_time(header: Dataset) -> datetime | None:
-    """GE's private scan time, unless group 9 belongs to another vendor."""
+def _the_one(headers: Sequence[Dataset], keyword: str) -> tuple[object | None, str | None]:
+    """The value that all administrations of all slices share, or why there is none."""
+    stated = []
+    for header in headers:
+        items = header.get("RadiopharmaceuticalInformationSequence") or []
+        values = [value for item in items if (value := item.get(keyword)) not in (None, "")]
+        stated.append([value for index, value in enumerate(values) if value not in values[:index]])
+    if any(values != stated[0] for values in stated):
+        found = ", ".join(sorted({str(value) for values in stated for value in values})[:4])
+        raise PETDiffusionError(
+            "inconsistent-series",
+            f"{tag_name(keyword)} should be the same in all slices of a series, found {found}. Export it again.",
+        )
+    if len(stated[0]) > 1:
+        found = " and ".join(str(value) for value in stated[0])
+        return None, f"several administrations are listed, with {tag_name(keyword)} {found}"
+    return (stated[0][0] if stated[0] else None), None
+
+
+def _ge_administered(header: Dataset) -> object | None:
+    """GE's private date and time of the injection."""
     creator = _text(header[GE_CREATOR].value) if GE_CREATOR in header else None
-    if GE_SCAN_DATETIME not in header or (creator is not None and not creator.startswith("GEMS")):
+    if GE_ADMINISTERED not in header or not (creator or "").startswith("GEMS_PETD"):
         return None
-    return parse_datetime(header[GE_SCAN_DATETIME].value, header.get("TimezoneOffsetFromUTC"))
+    return header[GE_ADMINISTERED].value or None
 
 
-def _injection(
-    headers: Sequence[Dataset], given: Administration, reference: datetime | None
-) -> tuple[datetime | None, str | None]:
-    """Injection by its full date, else by its time on the day of the scan, or the day before if that is after it."""
-    full = parse_datetime(given.start_datetime, headers[0].get("TimezoneOffsetFromUTC"))
-    if full is not None:
-        return full, tag_name("RadiopharmaceuticalStartDateTime")
-    day = reference.strftime("%Y%m%d") if reference is not None else headers[0].get("SeriesDate")
-    moment = combine(day, given.start_time)
-    if moment is None:
-        return None, None
-    source = tag_name("RadiopharmaceuticalStartTime")
-    if reference is not None and moment > reference:
-        return moment - timedelta(days=1), f"{source} on the day before the scan"
-    return moment, f"{source} on the day of the scan"
-
-
-def _code_meaning(item: Dataset, keyword: str) -> str | None:
-    codes = item.get(keyword)
-    return _text(codes[0].get("CodeMeaning")) if codes else None
+def _code(item: Dataset, keyword: str) -> str | None:
+    codes = item.get("RadionuclideCodeSequence")
+    return _text(codes[0].get(keyword)) if codes else None
 
 
 def _text(value: object) -> str | None:

@@ -12,11 +12,17 @@ from PETDiffusionLib import __version__
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes.frames import FrameTime
 from PETDiffusionLib.volumes.units import UNIT_KEY
-from PETDiffusionLib.volumes.volume import Unit
+from PETDiffusionLib.volumes.volume import UNITS, Unit
 
 PROGRAM = "PETDiffusion"
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".v")
-BIDS_UNITS: dict[Unit, str] = {"suvbw": "g/mL", "bqml": "Bq/mL", "counts": "counts", "unknown": "n/a"}
+BIDS_UNITS: dict[Unit, str] = {
+    **dict.fromkeys(UNITS, "g/mL"),  # every SUV; which one, UNIT_KEY says
+    "suvbsa": "cm2/mL",
+    "bqml": "Bq/mL",
+    "counts": "counts",
+    "unknown": "n/a",
+}
 # Facts that BIDS has a key for, with the unit that it is written in.
 BIDS_KEYS = {
     "tracer": "TracerName",

@@ -9,30 +9,23 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from pydicom.dataset import Dataset
 
 from PETDiffusionLib.errors import PETDiffusionError
-from PETDiffusionLib.volumes.conversion import MOST_HALF_LIVES
 from PETDiffusionLib.volumes.headers import common_value, tag_name
-from PETDiffusionLib.volumes.radiopharmacy import Administration, ImageTime, administration, image_time, positive
+from PETDiffusionLib.volumes.injection import LATEST_AFTER_START_S, MOST_HALF_LIVES
+from PETDiffusionLib.volumes.plausibility import believed_height, believed_weight, implausible_patient
+from PETDiffusionLib.volumes.radiopharmacy import Administration, administration, positive
+from PETDiffusionLib.volumes.scan_time import ImageTime, image_time
 from PETDiffusionLib.volumes.series import pet_series
 from PETDiffusionLib.volumes.suv_report import SuvFacts, refusal_sentence
-from PETDiffusionLib.volumes.volume import Unit
+from PETDiffusionLib.volumes.variants import UNIT_OF_SUV_TYPE, VARIANTS, SuvUnit, per_suvbw
+from PETDiffusionLib.volumes.volume import UNIT_NAMES, Unit
 
 PHILIPS_SUV_FACTOR = (0x7053, 0x1000)
 PHILIPS_ACTIVITY_FACTOR = (0x7053, 0x1009)
-
-# SUVType (0054,1006) and what it means; absent means body weight.
-GML_VARIANTS = {
-    "BW": "SUVbw",
-    "LBM": "SUVlbm",
-    "LBMJAMES128": "SUVlbm (James)",
-    "LBMJANMA": "SUVlbm (Janmahasatian)",
-    "IBW": "SUVibw",
-    "BSA": "SUVbsa",
-}
 
 EXPORT_ADVICE = "Export the series in Bq/ml."
 NO_UNITS = f"SUV needs Units BQML, GML or Philips CNTS, the series has no {tag_name('Units')}. {EXPORT_ADVICE}"
@@ -48,18 +41,16 @@ class PixelMeaning:
     philips_activity_factor: float | None
 
     @property
-    def stored_variant(self) -> str | None:
-        """The variant of SUV that the values are already in."""
+    def stored_unit(self) -> SuvUnit | None:
+        """The kind of SUV that the values are already in."""
         if self.source_unit == "CM2ML":
-            return "SUVbsa"
-        if self.source_unit != "GML":
-            return None
-        return GML_VARIANTS.get(self.suv_type or "BW", f"SUV of type {self.suv_type}")
+            return "suvbsa"
+        return UNIT_OF_SUV_TYPE.get(self.suv_type or "BW") if self.source_unit == "GML" else None
 
     @property
     def suv_per_value(self) -> float | None:
         """What makes SUVbw of the values without dose and weight."""
-        if self.stored_variant == "SUVbw":
+        if self.stored_unit == "suvbw":
             return 1.0
         return self.philips_suv_factor if self.source_unit == "CNTS" else None
 
@@ -73,12 +64,10 @@ class PixelMeaning:
     @property
     def refusal(self) -> str | None:
         """Why the values cannot become SUVbw at all."""
-        if self.suv_per_value is not None or self.bqml_per_value is not None:
+        if self.suv_per_value is not None or self.bqml_per_value is not None or self.stored_unit is not None:
             return None
-        if self.stored_variant is not None:
-            return (
-                f"SUVbw is expected, the values are {self.stored_variant}, which is another quantity. {EXPORT_ADVICE}"
-            )
+        if self.source_unit == "GML":
+            return f"SUVbw is expected, the values are SUV of type {self.suv_type}, which is unknown. {EXPORT_ADVICE}"
         if self.source_unit == "CNTS":
             return f"Counts (CNTS) need a Philips factor, (7053,1000) or (7053,1009); both are missing. {EXPORT_ADVICE}"
         if not self.source_unit:
@@ -105,31 +94,43 @@ def require_suv(facts: SuvFacts) -> SuvFacts:
 
 def gather_suv_facts(headers: Sequence[Dataset]) -> SuvFacts:
     """Everything that the headers of one PET series say about SUV; where there is no SUV, it says why."""
-    meaning = _pixel_meaning(headers)
-    corrected = _texts(common_value(headers, "CorrectedImage"))
     decay_correction = _optional_text(headers, "DecayCorrection")
-    weight_kg = positive(common_value(headers, "PatientWeight"))
-    given = administration(headers)
+    meaning, warnings = _pixel_meaning(headers, decay_correction)
+    corrected = _texts(common_value(headers, "CorrectedImage"))
+    weight_kg, weight_problem = believed_weight(positive(common_value(headers, "PatientWeight")))
+    height_m, sex = believed_height(positive(common_value(headers, "PatientSize"))), _sex(headers)
+    given = administration(headers, weight_kg)
     time = image_time(headers, decay_correction, given)
     untimed = _no_single_time(decay_correction, time)
-    missing = _missing(weight_kg, given, time, decay_correction)
+    missing = _missing(weight_kg, weight_problem, given, time, decay_correction)
     uncorrected = _uncorrected(corrected, decay_correction)
     refusal = meaning.refusal or uncorrected
     if refusal == NO_UNITS:
         refusal = uncorrected or NO_UNITS  # the unit can be stated, which leaves the other
     if meaning.suv_per_value is None:
         refusal = refusal or untimed
+    # What a header leaves empty can be stated; what it denies cannot.
+    is_silent = (uncorrected is None or not corrected) and decay_correction in (None, "START", "ADMIN", "NONE")
+    answered_by = "--corrected" if refusal in (uncorrected, untimed) and refusal and is_silent else None
+    if decay_correction == "NONE" and untimed:
+        answered_by = None
+    suv_per_value, body_refusal = _suv_per_stored_value(meaning, weight_kg, height_m, sex)
+    refusal = refusal or body_refusal
     dose_at_reference = suv_per_bqml = None
-    if weight_kg is not None and not missing and not untimed:
+    if weight_kg is not None and not missing and (not untimed or answered_by):
         dose_at_reference = _decayed(given, time)
         suv_per_bqml = weight_kg * 1000 / (dose_at_reference * 1e6)
+    if suv_per_value is None:
+        warnings += [*given.warnings, *time.warnings]
+        minutes = None if decay_correction == "ADMIN" else time.minutes
+        warnings += implausible_patient(weight_kg, given.dose_mbq, given.half_life_s, height_m, minutes)
     return SuvFacts(
         series_uid=str(headers[0].SeriesInstanceUID),
         slices=len(headers),
         manufacturer=str(headers[0].get("Manufacturer", "")),
         model=str(headers[0].get("ManufacturerModelName", "")),
         **asdict(meaning),
-        suv_variant=meaning.stored_variant if refusal else "SUVbw",
+        suv_variant=(UNIT_NAMES[meaning.stored_unit] if meaning.stored_unit else None) if refusal else "SUVbw",
         corrected_image=corrected,
         decay_correction=decay_correction,
         tracer=given.tracer,
@@ -145,32 +146,85 @@ def gather_suv_facts(headers: Sequence[Dataset]) -> SuvFacts:
         minutes=time.minutes,
         dose_at_reference_mbq=dose_at_reference,
         suv_per_bqml=suv_per_bqml,
-        suv_factor=None if refusal else _suv_factor(meaning, suv_per_bqml),
-        missing=() if refusal or meaning.suv_per_value is not None else missing,
+        suv_factor=None if refusal else _suv_factor(meaning, suv_per_value, suv_per_bqml),
+        missing=() if refusal or suv_per_value is not None else missing,
         refusal=refusal,
+        height_m=height_m,
+        sex=sex,
+        answered_by=answered_by,
+        warnings=tuple(warnings),
     )
 
 
-def _pixel_meaning(headers: Sequence[Dataset]) -> PixelMeaning:
-    return PixelMeaning(
-        source_unit=_optional_text(headers, "Units") or "",
+def in_variant(facts: SuvFacts, variant: str) -> SuvFacts:
+    """The facts of a series that has SUVbw, with factors for another kind of SUV (one of `variants.VARIANTS`)."""
+    unit = VARIANTS[variant]
+    ratio = per_suvbw(unit, {**facts.to_dict(), "source": "the series"})
+    per_bqml, factor = facts.suv_per_bqml, facts.suv_factor
+    return replace(
+        facts,
+        suv_variant=UNIT_NAMES[unit],
+        suv_factor=None if factor is None else factor * ratio,
+        suv_per_bqml=None if per_bqml is None else per_bqml * ratio,
+    )
+
+
+def _pixel_meaning(headers: Sequence[Dataset], decay_correction: str | None) -> tuple[PixelMeaning, list[str]]:
+    """What the values are, and what must be said of values without decay correction."""
+    units = (_optional_text(headers, "Units") or "").upper().replace("/", "")
+    meaning = PixelMeaning(
+        source_unit=units,
         suv_type=_optional_text(headers, "SUVType"),
         philips_suv_factor=positive(_private(headers, PHILIPS_SUV_FACTOR)),
         philips_activity_factor=positive(_private(headers, PHILIPS_ACTIVITY_FACTOR)),
     )
+    warnings = []
+    if meaning.stored_unit == "suvlbm" and meaning.suv_type == "LBM":
+        warnings.append("SUVType LBM does not say by which formula; James's (1.10 W - 128 W2/H2 for men) was taken.")
+    if decay_correction != "NONE":
+        return meaning, warnings
+    if meaning.stored_unit is not None:
+        warnings.append(
+            "The series says DecayCorrection NONE; its SUV was taken as it stands, and whether the decay of each slice "
+            "is in it cannot be known."
+        )
+    if meaning.source_unit == "CNTS" and meaning.philips_suv_factor is not None:
+        warnings.append(
+            "The Philips SUV factor (7053,1000) is for decay-corrected slices, and the series says DecayCorrection "
+            "NONE: it was not used."
+        )
+        meaning = replace(meaning, philips_suv_factor=None)
+    if meaning.bqml_per_value is not None:
+        warnings.append("The series has no decay correction; its slices were brought to the earliest acquisition.")
+    return meaning, warnings
 
 
-def _suv_factor(meaning: PixelMeaning, suv_per_bqml: float | None) -> float | None:
+def _suv_per_stored_value(
+    meaning: PixelMeaning, weight_kg: float | None, height_m: float | None, sex: str | None
+) -> tuple[float | None, str | None]:
+    """What makes SUVbw of the values without a dose; why another kind of SUV cannot become it."""
+    if meaning.stored_unit in (None, "suvbw"):
+        return meaning.suv_per_value, None
+    try:
+        body = {"weight_kg": weight_kg, "height_m": height_m, "sex": sex, "source": "the series"}
+        return 1 / per_suvbw(meaning.stored_unit, body), None
+    except PETDiffusionError as error:
+        return None, error.sentence
+
+
+def _suv_factor(meaning: PixelMeaning, suv_per_value: float | None, suv_per_bqml: float | None) -> float | None:
     """SUVbw per rescaled pixel value: directly where the series says it, otherwise through Bq/ml."""
-    if meaning.suv_per_value is not None or suv_per_bqml is None or meaning.bqml_per_value is None:
-        return meaning.suv_per_value
+    if suv_per_value is not None or suv_per_bqml is None or meaning.bqml_per_value is None:
+        return suv_per_value
     return meaning.bqml_per_value * suv_per_bqml
 
 
 def pixel_unit(facts: SuvFacts) -> tuple[Unit, float]:
     """The unit that a series is read in, and what its rescaled pixel values are multiplied by to be in it."""
     meaning = PixelMeaning(facts.source_unit, facts.suv_type, facts.philips_suv_factor, facts.philips_activity_factor)
-    if meaning.suv_per_value is not None and facts.refusal is None:
+    if meaning.stored_unit not in (None, "suvbw"):
+        return meaning.stored_unit, 1.0
+    if meaning.suv_per_value is not None and (facts.refusal is None or facts.answered_by):
         return "suvbw", meaning.suv_per_value
     if meaning.bqml_per_value is not None:
         return "bqml", meaning.bqml_per_value
@@ -183,9 +237,14 @@ def _uncorrected(corrected: tuple[str, ...], decay_correction: str | None) -> st
     absent = [name for name in needed if name not in corrected]
     if not absent:
         return None
+    if not corrected:
+        return (
+            f"SUV needs {' and '.join(needed)} in {tag_name('CorrectedImage')}, which is empty. If the values are "
+            "corrected for attenuation and decay, state it with --corrected; otherwise choose the corrected series."
+        )
     return (
         f"SUV needs {' and '.join(needed)} in {tag_name('CorrectedImage')}; {' and '.join(absent)} missing, found "
-        f"{', '.join(corrected) or 'nothing'}. Choose the attenuation- and decay-corrected series."
+        f"{', '.join(corrected)}. Choose the attenuation- and decay-corrected series."
     )
 
 
@@ -195,31 +254,45 @@ def _no_single_time(decay_correction: str | None, time: ImageTime) -> str | None
             "DecayCorrection NONE needs the half-life and the acquisition time of every slice "
             f"({tag_name('RadionuclideHalfLife')}, {tag_name('AcquisitionTime')}), and some are missing."
         )
+    if decay_correction is None:
+        return (
+            f"{tag_name('DecayCorrection')} START, ADMIN or NONE is needed, found nothing. If the values are corrected "
+            "for decay to the start of the scan, state it with --corrected."
+        )
     if decay_correction not in ("START", "ADMIN", "NONE"):
-        return f"{tag_name('DecayCorrection')} START, ADMIN or NONE is needed, found {decay_correction or 'nothing'}."
+        return (
+            f"{tag_name('DecayCorrection')} START, ADMIN or NONE is needed, found {decay_correction}. {EXPORT_ADVICE}"
+        )
     return None
 
 
 def _missing(
-    weight_kg: float | None, given: Administration, time: ImageTime, decay_correction: str | None
+    weight_kg: float | None,
+    weight_problem: str | None,
+    given: Administration,
+    time: ImageTime,
+    decay_correction: str | None,
 ) -> tuple[str, ...]:
-    """What the factor from Bq/ml still needs, tag by tag."""
+    """What the factor from Bq/ml still needs, tag by tag, with the option that states it."""
     missing = []
     if weight_kg is None:
-        missing.append(f"a weight above zero, {tag_name('PatientWeight')} (--weight-kg)")
+        why = weight_problem or tag_name("PatientWeight")
+        missing.append(f"a weight above zero, {why} (--weight-kg)")
     if given.dose_mbq is None:
-        missing.append(f"a dose above zero, {tag_name('RadionuclideTotalDose')} (--dose-mbq)")
+        missing.append(f"a dose above zero, {given.dose_problem or tag_name('RadionuclideTotalDose')} (--dose-mbq)")
     if decay_correction == "ADMIN":
         return tuple(missing)
     if given.half_life_s is None:
-        missing.append(f"a half-life above zero, {tag_name('RadionuclideHalfLife')}")
+        why = given.half_life_problem or tag_name("RadionuclideHalfLife")
+        missing.append(f"a half-life above zero, {why} (--half-life-minutes)")
     if time.injection is None:
-        missing.append(f"the time of injection, {tag_name('RadiopharmaceuticalStartDateTime')} (--minutes)")
+        why = time.injection_problem or tag_name("RadiopharmaceuticalStartDateTime")
+        missing.append(f"the time of injection, {why} (--minutes)")
     if time.reference is None:
         missing.append(f"the time of the scan, {tag_name('SeriesTime')} and {tag_name('AcquisitionTime')} (--minutes)")
     if time.minutes is not None and given.half_life_s is not None:
         half_lives = time.minutes * 60 / given.half_life_s
-        if not 0 <= half_lives <= MOST_HALF_LIVES:
+        if time.minutes * 60 < -LATEST_AFTER_START_S or half_lives > MOST_HALF_LIVES:
             missing.append(
                 f"a plausible time from injection ({time.injection}) to scan ({time.reference}), "
                 f"found {time.minutes:.1f} minutes (--minutes)"
@@ -234,6 +307,11 @@ def _decayed(given: Administration, time: ImageTime) -> float:
         return given.dose_mbq
     assert given.half_life_s is not None
     return given.dose_mbq * math.pow(2.0, -time.minutes * 60 / given.half_life_s)
+
+
+def _sex(headers: Sequence[Dataset]) -> str | None:
+    sex = (_optional_text(headers, "PatientSex") or "").upper()
+    return sex if sex in ("M", "F") else None
 
 
 def _private(headers: Sequence[Dataset], tag: tuple[int, int]) -> object | None:

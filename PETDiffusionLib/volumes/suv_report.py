@@ -11,6 +11,8 @@ class SuvFacts:
 
     suv_factor turns rescaled pixel values (for CNTS: counts) into SUVbw; suv_per_bqml turns Bq/ml into SUVbw. With
     DecayCorrection NONE both hold at reference_time (the earliest acquisition) and each slice has a decay of its own.
+    answered_by: the option that answers the refusal, None where nothing does. warnings: what contradicts itself, or
+    can hardly be.
     """
 
     series_uid: str
@@ -40,6 +42,10 @@ class SuvFacts:
     suv_factor: float | None
     missing: tuple[str, ...]
     refusal: str | None
+    height_m: float | None
+    sex: str | None
+    answered_by: str | None
+    warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
         """The facts as JSON-able values."""
@@ -82,6 +88,7 @@ def describe_suv(facts: SuvFacts) -> str:
         lines.append(("Philips SUV factor (7053,1000)", f"{facts.philips_suv_factor:.6g}"))
     if facts.philips_activity_factor is not None:
         lines.append(("Philips activity factor (7053,1009)", f"{facts.philips_activity_factor:.6g}"))
+    lines += [("Warning", sentence) for sentence in facts.warnings]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 

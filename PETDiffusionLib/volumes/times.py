@@ -6,6 +6,8 @@ import re
 from datetime import datetime, timedelta
 
 _DATETIME = re.compile(r"^(\d{8})(\d{2})(\d{2})?(\d{2})?(\.\d{1,6})?(?:([+-])(\d{2})(\d{2}))?$")
+# "9:05:00 PM", "11.00.00": no TM, but written.
+_CLOCK = re.compile(r"^(\d{1,2})[:.](\d{2})(?:[:.](\d{2}(?:\.\d{1,6})?))?\s*([AP]M)?$", re.IGNORECASE)
 
 
 def parse_datetime(value: object, clock_offset: object = None) -> datetime | None:
@@ -31,7 +33,11 @@ def parse_datetime(value: object, clock_offset: object = None) -> datetime | Non
 
 def combine(date: object, time: object) -> datetime | None:
     """A DICOM DA and TM as one moment, None where either is absent or malformed."""
-    day, clock = _text(date).replace(".", "").replace("-", ""), _text(time).replace(":", "")
+    day, clock = _text(date).replace(".", "").replace("-", ""), _text(time)
+    if found := _CLOCK.match(clock):
+        hour, minute, second, half = found.groups()
+        hours = int(hour) if half is None else int(hour) % 12 + 12 * (half.upper() == "PM")
+        clock = f"{hours:02}{minute}{second or ''}"
     return parse_datetime(day + clock) if len(day) == 8 and clock else None
 
 
@@ -39,6 +45,12 @@ def parse_offset(value: object) -> timedelta | None:
     """TimezoneOffsetFromUTC, for example +0200."""
     found = re.match(r"^([+-])(\d{2})(\d{2})$", _text(value))
     return _offset(*found.groups()) if found else None
+
+
+def has_zone(value: object) -> bool:
+    """Whether a DT ends with a time zone."""
+    found = _DATETIME.match(_text(value))
+    return bool(found and found.group(6))
 
 
 def _offset(sign: str, hours: str, minutes: str) -> timedelta:

@@ -10,10 +10,19 @@ import SimpleITK as sitk
 
 from PETDiffusionLib.errors import PETDiffusionError
 
-Unit = Literal["suvbw", "bqml", "counts", "unknown"]
+Unit = Literal["suvbw", "suvlbm", "suvlbmjanma", "suvbsa", "suvibw", "bqml", "counts", "unknown"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
-UNIT_NAMES: dict[Unit, str] = {"suvbw": "SUVbw", "bqml": "Bq/ml", "counts": "counts", "unknown": "an unknown unit"}
+UNIT_NAMES: dict[Unit, str] = {
+    "suvbw": "SUVbw",
+    "suvlbm": "SUVlbm (James)",
+    "suvlbmjanma": "SUVlbm (Janmahasatian)",
+    "suvbsa": "SUVbsa",
+    "suvibw": "SUVibw",
+    "bqml": "Bq/ml",
+    "counts": "counts",
+    "unknown": "an unknown unit",
+}
 
 
 @dataclass(frozen=True)

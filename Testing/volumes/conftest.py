@@ -9,7 +9,14 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from Testing.volumes.dicom_series import pet_slice
+from PETDiffusionLib.volumes.nuclides import NUCLIDES, Nuclide
+from Testing.volumes.dicom_series import HALF_LIFE_S, pet_slice
+
+
+@pytest.fixture(autouse=True)
+def nuclide_of_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The half-life of the tests' tracer is an hour, for mental arithmetic, and is not to be warned about."""
+    monkeypatch.setitem(NUCLIDES, "X-60", Nuclide("X-60", "testium", HALF_LIFE_S))
 
 
 @pytest.fixture

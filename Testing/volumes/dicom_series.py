@@ -45,7 +45,7 @@ def pet_slice(index: int, series_uid: str) -> FileDataset:
     slice_.CorrectedImage = ["ATTN", "DECY", "SCAT"]
     slice_.PatientWeight = WEIGHT_KG
     tracer = Dataset()
-    tracer.Radiopharmaceutical = "FDG"
+    tracer.Radiopharmaceutical = "Test"
     tracer.RadionuclideTotalDose, tracer.RadionuclideHalfLife = DOSE_BQ, HALF_LIFE_S
     tracer.RadiopharmaceuticalStartDateTime = "20240105100000"
     slice_.RadiopharmaceuticalInformationSequence = [tracer]

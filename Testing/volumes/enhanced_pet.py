@@ -116,7 +116,7 @@ def _describe_scan(image: Dataset) -> None:
     image.ScatterCorrectionMethod = "SSS"
     tracer = item(
         RadiopharmaceuticalAgentNumber=1,
-        RadionuclideCodeSequence=code("77004003", "SCT", "^18^Fluorine"),
+        RadionuclideCodeSequence=code("X-60", "99TEST", "Test nuclide"),
         AdministrationRouteCodeSequence=code("47625008", "SCT", "Intravenous route"),
         RadiopharmaceuticalCodeSequence=code("35321007", "SCT", "Fluorodeoxyglucose F^18^"),
         RadiopharmaceuticalStartDateTime="20240105100000",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -281,11 +282,17 @@ def test_a_single_slice_is_no_volume(make_series: MakeSeries) -> None:
     assert "single slice" in refusal(make_series(slices=1), "not-3d")
 
 
-def test_several_administrations_are_refused(make_series: MakeSeries) -> None:
-    def bend(dataset: Dataset, _: int) -> None:
-        dataset.RadiopharmaceuticalInformationSequence = [tracer_of(dataset), tracer_of(dataset)]
+def test_one_administration_listed_twice_is_one_and_two_ask_for_the_dose(make_series: MakeSeries) -> None:
+    def twice(dataset: Dataset, _: int, factor: float = 1) -> None:
+        second = copy.deepcopy(tracer_of(dataset))
+        second.RadionuclideTotalDose *= factor
+        dataset.RadiopharmaceuticalInformationSequence = [tracer_of(dataset), second]
 
-    assert "2 are listed" in refusal(make_series(bend), "several-tracers")
+    once = to_suv(read_volume(make_series(twice)))
+    two = read_volume(make_series(lambda dataset, index: twice(dataset, index, 2), folder="two"))
+    with pytest.raises(PETDiffusionError, match="several administrations.*--dose-mbq"):
+        to_suv(two)
+    np.testing.assert_allclose(to_suv(two, dose_mbq=140).array, once.array, rtol=1e-6)
 
 
 def test_a_stated_unit_may_fill_a_gap_but_not_contradict_the_series(make_series: MakeSeries) -> None:

@@ -103,7 +103,7 @@ def test_gates_and_time_points_cross(tmp_path: Path) -> None:
         ("Bq/ml", "bqml", 1),
         ("g/ml{SUVbw}", "suvbw", 1),
         ("{SUVbw}g/ml", "suvbw", 1),
-        ("g/ml{SUVlbm}", "unknown", 1),
+        ("g/ml{SUVlbm}", "suvlbm", 1),
         ("{counts}", "counts", 1),
     ],
 )

@@ -73,12 +73,12 @@ def test_suv_passes_through_untouched() -> None:
 def test_a_file_without_half_life_is_taken_for_fluorine_18_and_says_so() -> None:
     suv = to_suv(volume_of(np.ones((2, 2, 2))), weight_kg=70, dose_mbq=370, minutes=60)
     assert any("fluorine-18" in warning for warning in suv.warnings)
-    assert to_suv(volume_of(np.ones((2, 2, 2))), weight_kg=70, dose_mbq=370, minutes=0).warnings == []
+    assert to_suv(volume_of(np.full((2, 2, 2), 5e3)), weight_kg=70, dose_mbq=370, minutes=0).warnings == []
 
 
 def test_a_stated_half_life_is_used() -> None:
-    suv = to_suv(volume_of(np.ones((2, 2, 2))), weight_kg=70, dose_mbq=140, minutes=60, half_life_s=3600)
-    np.testing.assert_allclose(suv.array, 1e-3, rtol=1e-6)
+    suv = to_suv(volume_of(np.full((2, 2, 2), 1e3)), weight_kg=70, dose_mbq=140, minutes=60, half_life_s=3600)
+    np.testing.assert_allclose(suv.array, 1, rtol=1e-6)
     assert suv.warnings == []
 
 

@@ -116,14 +116,19 @@ STATED_SUV = {
         "number", "Half-life (min)", "the radionuclide's (default: fluorine-18's 109.8; gallium-68 has 67.7)",
         lowest=0, above=True,
     ),
+    "corrected": Rule(
+        "flag", "Corrected", "the values are corrected for attenuation and decay, where a DICOM header leaves it empty",
+        default=False,
+    ),
 }  # fmt: skip
 
 
-def stated_suv(options: Mapping[str, Any]) -> dict[str, float | None]:
+def stated_suv(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of STATED_SUV that are facts of the dose, as `volumes.to_suv` takes them."""
     half_life = options["half_life_minutes"]
-    facts = {name: options[name] for name in ("weight_kg", "dose_mbq", "minutes")}
-    return facts | {"half_life_s": None if half_life is None else 60 * half_life}
+    facts: dict[str, Any] = {name: options[name] for name in ("weight_kg", "dose_mbq", "minutes")}
+    half_life_s = None if half_life is None else 60 * half_life
+    return facts | {"half_life_s": half_life_s, "corrected": bool(options.get("corrected"))}
 
 
 # What every job has beside the options of its method.

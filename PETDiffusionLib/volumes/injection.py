@@ -1,0 +1,132 @@
+"""When the tracer was injected, told by a header whose dates and times may contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from pydicom.dataset import Dataset
+
+from PETDiffusionLib.volumes.headers import tag_name
+from PETDiffusionLib.volumes.nuclides import HOUR, MINUTE
+from PETDiffusionLib.volumes.radiopharmacy import Administration
+from PETDiffusionLib.volumes.times import combine, has_zone, parse_datetime, parse_offset
+
+MOST_HALF_LIVES = 10  # from injection to scan: more is a mistake in a date
+LATEST_AFTER_START_S = 1.0 * HOUR  # a dynamic scan is started before the injection
+SAME_CLOCK_S = 1.0 * MINUTE
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Injection:
+    """The moment of injection and the tag that it is from; warnings, or why it cannot be known."""
+
+    moment: datetime | None = None
+    source: str | None = None
+    warnings: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is known of the scan when an injection is looked for: its start, its end, the half-life in seconds."""
+
+    start: datetime | None
+    end: datetime | None
+    half_life_s: float | None
+
+    def may_follow(self, injection: datetime) -> bool:
+        """Whether the scan can be of that injection: it began an hour before it at most, ten half-lives after it."""
+        if self.start is None:
+            return True
+        seconds = (self.start - injection).total_seconds()
+        longest = 24 * HOUR if self.half_life_s is None else MOST_HALF_LIVES * self.half_life_s
+        return -LATEST_AFTER_START_S <= seconds <= longest
+
+
+def find_injection(headers: Sequence[Dataset], given: Administration, scan: Scan) -> Injection:
+    """The injection by its full date and time; where that is absent or cannot be, by its time of day.
+
+    A time of day is of the one day on which the scan can be of it; for a long-lived tracer there are several, and then
+    it is not known. Tags that contradict each other are said with both values.
+    """
+    if given.start_problem:
+        return Injection(problem=given.start_problem)
+    clock = combine("20000101", given.start_time)
+    full = parse_datetime(given.start_datetime, headers[0].get("TimezoneOffsetFromUTC"))
+    if full is None:
+        return _by_time_of_day(clock, scan, headers, tag_name("RadiopharmaceuticalStartTime"))
+    said, warnings = f"{given.start_datetime_source} {given.start_datetime}", []
+    moment, source = full, given.start_datetime_source
+    apart = 0.0 if clock is None else _clocks_apart_s(full, clock)
+    zone_unknown = has_zone(given.start_datetime) and parse_offset(headers[0].get("TimezoneOffsetFromUTC")) is None
+    if abs(apart) > SAME_CLOCK_S:
+        stated = f"{tag_name('RadiopharmaceuticalStartTime')} {given.start_time}"
+        other = full + timedelta(seconds=apart)
+        is_zone = zone_unknown and abs(apart) % (15 * MINUTE) < 1
+        # With a zone that nobody explains, the time of day is the one of the scanner's clock.
+        if (is_zone or not scan.may_follow(full)) and scan.may_follow(other):
+            moment, source = other, tag_name("RadiopharmaceuticalStartTime")
+        taken = "the latter" if moment == other else "the former"
+        warnings.append(f"{said} and {stated} disagree; {taken} was taken. Check it, or state --minutes.")
+    elif zone_unknown and clock is None:
+        warnings.append(
+            f"{said} has a time zone, and the scanner's is not stated; it was taken as the scanner's clock. "
+            "Check it, or state --minutes."
+        )
+    if scan.may_follow(moment):
+        return Injection(moment, source, tuple(warnings))
+    return _on_another_day(moment, said, clock is not None, scan, headers, tuple(warnings))
+
+
+def _on_another_day(
+    moment: datetime, said: str, has_clock: bool, scan: Scan, headers: Sequence[Dataset], warnings: tuple[str, ...]
+) -> Injection:
+    """A date that cannot be (one of two that were shifted to hide the patient, say), but a time of day that can."""
+    found = _by_time_of_day(moment, scan, headers, "its time of day")
+    is_blank = not has_clock and (moment.hour, moment.minute, moment.second) == (0, 0, 0)
+    if found.moment is None or is_blank or not scan.may_follow(found.moment):
+        return Injection(moment, said, warnings)  # as it stands: the minutes show that it cannot be
+    sentence = (
+        f"{said} cannot be the injection of a scan that started on {scan.start}; {found.moment}, {found.source}, was "
+        "taken. Check it, or state --minutes."
+    )
+    return replace(found, warnings=(*warnings, sentence))
+
+
+def _by_time_of_day(clock: datetime | None, scan: Scan, headers: Sequence[Dataset], tag: str) -> Injection:
+    """The injection on the one day that suits the scan."""
+    if clock is None:
+        return Injection()
+    day = scan.start.strftime("%Y%m%d") if scan.start else headers[0].get("SeriesDate")
+    moment = combine(day, clock.strftime("%H%M%S.%f"))
+    if moment is None or scan.start is None:
+        return Injection(moment, f"{tag} on the day of the scan" if moment else None)
+    days = {"the day before the scan": moment - DAY, "the day of the scan": moment, "the day after": moment + DAY}
+    possible = {name: one for name, one in days.items() if scan.may_follow(one)}
+    if not possible:
+        return Injection(moment, f"{tag} on the day of the scan")
+    if len(possible) == 1:
+        ((name, moment),) = possible.items()
+        return Injection(moment, f"{tag} on {name}")
+    during = {name: one for name, one in possible.items() if scan.end and scan.start < one <= scan.end}
+    shown = f"{clock:%H:%M:%S}"
+    if len(during) == 1:
+        ((name, moment),) = during.items()
+        sentence = (
+            f"The header has no date of injection; {shown} lies within the scan, so it was taken for {name}. "
+            "If it was another day, state --minutes."
+        )
+        return Injection(moment, f"{tag} on {name}", (sentence,))
+    assert scan.half_life_s is not None  # without it only one day is possible
+    return Injection(
+        problem=f"{tag} {shown} has no date, and with a half-life of {scan.half_life_s / HOUR:.3g} hours its day counts"
+    )
+
+
+def _clocks_apart_s(full: datetime, clock: datetime) -> float:
+    """From the time of day of one to that of the other, between half a day before and after."""
+    seconds = (datetime.combine(full.date(), clock.time()) - full).total_seconds()
+    return (seconds + 12 * HOUR) % (24 * HOUR) - 12 * HOUR
