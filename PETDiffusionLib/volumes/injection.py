@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from PETDiffusionLib.volumes.headers import tag_name
 from PETDiffusionLib.volumes.nuclides import HOUR, MINUTE
 from PETDiffusionLib.volumes.radiopharmacy import Administration
-from PETDiffusionLib.volumes.times import combine, has_zone, parse_datetime, parse_offset
+from PETDiffusionLib.volumes.times import combine, has_zone, parse_datetime, parse_offset, shown
 
 MOST_HALF_LIVES = 10  # from injection to scan: more is a mistake in a date
 LATEST_AFTER_START_S = 1.0 * HOUR  # a dynamic scan is started before the injection
@@ -67,9 +67,12 @@ def find_injection(headers: Sequence[Dataset], given: Administration, scan: Scan
         other = full + timedelta(seconds=apart)
         is_zone = zone_unknown and abs(apart) % (15 * MINUTE) < 1
         # With a zone that nobody explains, the time of day is the one of the scanner's clock.
-        if (is_zone or not scan.may_follow(full)) and scan.may_follow(other):
+        if is_zone and scan.may_follow(other):
             moment, source = other, tag_name("RadiopharmaceuticalStartTime")
-        taken = "the latter" if moment == other else "the former"
+        elif clock is not None and not scan.may_follow(full):
+            by_clock = _by_time_of_day(clock, scan, headers, tag_name("RadiopharmaceuticalStartTime"))
+            moment, source = by_clock.moment or full, by_clock.source or source
+        taken = "the former" if moment == full else "the latter"
         warnings.append(f"{said} and {stated} disagree; {taken} was taken. Check it, or state --minutes.")
     elif zone_unknown and clock is None:
         warnings.append(
@@ -89,9 +92,10 @@ def _on_another_day(
     is_blank = not has_clock and (moment.hour, moment.minute, moment.second) == (0, 0, 0)
     if found.moment is None or is_blank or not scan.may_follow(found.moment):
         return Injection(moment, said, warnings)  # as it stands: the minutes show that it cannot be
+    started = shown(scan.start) if scan.start else "another day"
     sentence = (
-        f"{said} cannot be the injection of a scan that started on {scan.start}; {found.moment}, {found.source}, was "
-        "taken. Check it, or state --minutes."
+        f"{said} cannot be the injection of a scan that started on {started}; {shown(found.moment)}, {found.source}, "
+        "was taken. Check it, or state --minutes."
     )
     return replace(found, warnings=(*warnings, sentence))
 
@@ -112,17 +116,18 @@ def _by_time_of_day(clock: datetime | None, scan: Scan, headers: Sequence[Datase
         ((name, moment),) = possible.items()
         return Injection(moment, f"{tag} on {name}")
     during = {name: one for name, one in possible.items() if scan.end and scan.start < one <= scan.end}
-    shown = f"{clock:%H:%M:%S}"
+    time_of_day = f"{clock:%H:%M:%S}"
     if len(during) == 1:
         ((name, moment),) = during.items()
         sentence = (
-            f"The header has no date of injection; {shown} lies within the scan, so it was taken for {name}. "
+            f"The header has no date of injection; {time_of_day} lies within the scan, so it was taken for {name}. "
             "If it was another day, state --minutes."
         )
         return Injection(moment, f"{tag} on {name}", (sentence,))
     assert scan.half_life_s is not None  # without it only one day is possible
     return Injection(
-        problem=f"{tag} {shown} has no date, and with a half-life of {scan.half_life_s / HOUR:.3g} hours its day counts"
+        problem=f"{tag} {time_of_day} has no date, and with a half-life of {scan.half_life_s / HOUR:.3g} hours its day "
+        "counts"
     )
 
 

@@ -12,7 +12,7 @@ ADULT_M = 1.3
 # Injected activity in MBq per kilogram. Humans: from a long axial field of view with a long-lived tracer to water and
 # rubidium (EANM and SNMMI procedure guidelines lie well inside); animals: some MBq in a mouse of 25 g.
 HUMAN_MBQ_PER_KG = {"long-lived": (0.1, 10.0), "usual": (0.3, 20.0), "short-lived": (0.3, 40.0)}
-ANIMAL_MBQ_PER_KG = (1.0, 1000.0)
+ANIMAL_MBQ_PER_KG = (10.0, 1000.0)
 LONG_LIVED_S, SHORT_LIVED_S = 12 * 3600.0, 15 * 60.0
 
 PLAUSIBLE_SUVMAX = (0.1, 1000.0)  # of a PET volume

@@ -13,7 +13,7 @@ from PETDiffusionLib.volumes.headers import common_value, tag_name
 from PETDiffusionLib.volumes.injection import DAY, Scan, find_injection
 from PETDiffusionLib.volumes.nuclides import HOUR
 from PETDiffusionLib.volumes.radiopharmacy import GE_CREATOR, Administration, positive
-from PETDiffusionLib.volumes.times import combine, parse_datetime
+from PETDiffusionLib.volumes.times import combine, parse_datetime, shown
 
 GE_SCAN_DATETIME = (0x0009, 0x100D)
 GE_SCAN_NAME = "GE scan date and time (0009,100D)"
@@ -170,11 +170,11 @@ def _most_agreed(series: datetime, known: dict[str, datetime], half_life_s: floa
 
 def _contradictions(chosen: str, moment: datetime, votes: dict[str, datetime], half_life_s: float | None) -> list[str]:
     """A sentence where the header gives other starts of the scan than the chosen one."""
-    others = [f"{one} {other}" for one, other in votes.items() if not _same(other, moment, half_life_s)]
+    others = [f"{one} {shown(other)}" for one, other in votes.items() if not _same(other, moment, half_life_s)]
     if not others:
         return []
     return [
-        f"The header contradicts itself on the start of the scan: {chosen} {moment}, but {' and '.join(others)}; the "
+        f"The header contradicts itself on the scan's start: {chosen} {shown(moment)}, but {' and '.join(others)}; the "
         "first was taken. Check it, or state --minutes."
     ]
 

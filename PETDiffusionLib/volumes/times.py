@@ -47,6 +47,11 @@ def parse_offset(value: object) -> timedelta | None:
     return _offset(*found.groups()) if found else None
 
 
+def shown(moment: datetime) -> str:
+    """A moment as sentences say it, to the second."""
+    return f"{moment + timedelta(milliseconds=500):%Y-%m-%d %H:%M:%S}"
+
+
 def has_zone(value: object) -> bool:
     """Whether a DT ends with a time zone."""
     found = _DATETIME.match(_text(value))

@@ -118,7 +118,7 @@ def _describe_scan(image: Dataset) -> None:
         RadiopharmaceuticalAgentNumber=1,
         RadionuclideCodeSequence=code("X-60", "99TEST", "Test nuclide"),
         AdministrationRouteCodeSequence=code("47625008", "SCT", "Intravenous route"),
-        RadiopharmaceuticalCodeSequence=code("35321007", "SCT", "Fluorodeoxyglucose F^18^"),
+        RadiopharmaceuticalCodeSequence=code("X-60T", "99TEST", "Test tracer"),
         RadiopharmaceuticalStartDateTime="20240105100000",
         RadionuclideTotalDose=DOSE_BQ,
         RadionuclideHalfLife=HALF_LIFE_S,
