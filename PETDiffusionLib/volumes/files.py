@@ -11,6 +11,7 @@ import numpy as np
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes.affines import EXACT, place
 from PETDiffusionLib.volumes.bids import Sidecar, read_sidecar
+from PETDiffusionLib.volumes.ecat import is_ecat, read_ecat_header
 from PETDiffusionLib.volumes.frames import FrameKind, FrameSeries
 from PETDiffusionLib.volumes.metaimage import read_metaimage_header
 from PETDiffusionLib.volumes.nifti import read_nifti_header
@@ -20,11 +21,13 @@ from PETDiffusionLib.volumes.units import parse_unit, recorded_unit
 from PETDiffusionLib.volumes.volume import UNIT_NAMES, Unit, Volume, check_finite, check_geometry, check_values
 
 FORMATS = (".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
+ECAT = (".v", ".img", ".ecat")
 INTERFILE = (".hv", ".h33", ".hdr", ".hs", ".v", ".i", ".img", ".i33")  # headers, and data that have one beside them
 _READERS: dict[str, Callable[[Path], StoredVolume]] = {
     **dict.fromkeys((".nii.gz", ".nii", ".hdr", ".img"), read_nifti_header),
     **dict.fromkeys((".nrrd", ".nhdr"), read_nrrd_header),
     **dict.fromkeys((".mha", ".mhd"), read_metaimage_header),
+    "ecat": read_ecat_header,
 }
 
 
@@ -38,22 +41,24 @@ def open_file(path: Path) -> FrameSeries:
 
     Raises PETDiffusionError ("bad-format", "bad-file", "bad-geometry", "not-3d", "not-scalar", "unit-conflict" ...).
     """
-    if path.name.lower().endswith(INTERFILE):
+    ecat = path.name.lower().endswith(ECAT) and is_ecat(path)
+    if path.name.lower().endswith(INTERFILE) and not ecat:
         from PETDiffusionLib.sinograms.interfile_image import interfile_header_of, read_interfile_volume
 
         if header := interfile_header_of(path):
             return FrameSeries(str(path), "static", (None,), lambda _: read_interfile_volume(header))
-    extension = format_of(path)
+    extension = "ecat" if ecat else format_of(path)
     if extension is None:
         raise PETDiffusionError(
             "bad-format",
-            f"'{path}' is neither DICOM nor Interfile nor one of {', '.join(FORMATS)}. Convert it to one of these.",
+            f"'{path}' is neither DICOM nor Interfile nor ECAT7 nor one of {', '.join(FORMATS)}. "
+            "Convert it to one of these.",
         )
     if path.stat().st_size == 0:
         raise PETDiffusionError("bad-file", f"'{path}' is empty (0 bytes). Copy or export it again.")
     stored = _READERS[extension](path)
     frames = stored.voxels.frames
-    sidecar = read_sidecar(path, frames)
+    sidecar = read_sidecar(path, frames, stored.document)
     unit, factor = _unit(stored, sidecar, path)
     placement, said = place(stored.affine, stored.voxels.size, f"'{path}'", stored.spacing)
     sentences = [*stored.sentences, *said, *sidecar.sentences]
@@ -64,8 +69,9 @@ def open_file(path: Path) -> FrameSeries:
 
     def read(index: int) -> Volume:
         array = stored.voxels.frame(index)
-        if factor != 1:
-            array *= np.float32(factor)
+        scale = factor * (sidecar.decay[index] if sidecar.decay else 1.0)
+        if scale != 1:
+            array *= np.float32(scale)
         name = f"'{path}'" if frames == 1 else f"frame {index + 1} of '{path}'"
         image = placement.image(array)
         check_geometry(image, name)
@@ -77,7 +83,8 @@ def open_file(path: Path) -> FrameSeries:
         of = {} if frames == 1 else {"frame": {"number": index + 1, "of": frames}}
         return Volume(image, unit, {**facts, **of, "warnings": [*found, *sentences]})
 
-    kind: FrameKind = "static" if frames == 1 else "dynamic" if sidecar.times else "unknown"
+    several: FrameKind = "gated" if facts.get("gates") else "dynamic" if sidecar.times else "unknown"
+    kind: FrameKind = "static" if frames == 1 else several
     return FrameSeries(str(path), kind, sidecar.times or (None,) * frames, read, facts)
 
 

@@ -85,6 +85,9 @@ def sidecar_document(unit: Unit, facts: Mapping[str, object], times: Sequence[Fr
     if len(known) == len(times):
         document["FrameTimesStart"] = [time.start_s for time in known]
         document["FrameDuration"] = [time.duration_s for time in known]
+    factors = document.get("DecayCorrectionFactor")
+    if isinstance(factors, list) and len(factors) != len(times):
+        del document["DecayCorrectionFactor"]  # of all frames, of which some were chosen
     if facts.get("gates"):
         document["Gates"] = facts["gates"]
     if facts.get("warnings"):

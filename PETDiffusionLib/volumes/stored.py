@@ -11,13 +11,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
 from PETDiffusionLib.errors import PETDiffusionError
 
 CHUNK_BYTES = 1 << 22
+
+
+class Frames(Protocol):
+    """Frames of `size` voxels along x, y and z, each read from the disk when it is asked for."""
+
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def size(self) -> tuple[int, ...]: ...
+
+    def frame(self, index: int) -> np.ndarray:
+        """The values of a frame, float32 [z, y, x]. Raises PETDiffusionError "bad-file"."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +144,11 @@ class StoredVolume:
     record:    the text in which this program's unit may stand, and `unit` another program's name of a unit;
     sentences: what is unusual in the header, for the reader;
     facts:     JSON-able facts that travel with the volume;
+    document:  what the header says in the keys of BIDS PET, where it holds facts of that kind;
     spacing, direction: where the file states them apart, as it states them.
     """
 
-    voxels: StoredVoxels
+    voxels: Frames
     affine: np.ndarray
     record: str = ""
     unit: str | None = None
@@ -142,6 +156,7 @@ class StoredVolume:
     facts: dict[str, object] = field(default_factory=dict)
     spacing: tuple[float, ...] | None = None
     direction: tuple[float, ...] | None = None
+    document: dict[str, object] = field(default_factory=dict)
 
 
 def _decoded(file: BinaryIO, codec: str) -> Iterator[bytes]:
