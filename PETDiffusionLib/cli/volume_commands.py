@@ -119,11 +119,13 @@ def _convert(arguments: argparse.Namespace) -> int:
     if arguments.frames is not None:
         series = series.selected(FrameSelection.parse(arguments.frames))
     first = _in_unit(series.read(0), arguments)
-    grid = _wanted_grid(first, arguments)
+    unit, grid = first.unit, _wanted_grid(first, arguments)
     told = FrameWarnings()
+    at_hand = [first]  # given away with the first frame, so that no second one is in memory with the others
+    del first
 
     def prepared(index: int) -> Volume:
-        volume = first if index == 0 else _in_unit(series.read(index), arguments)
+        volume = at_hand.pop() if at_hand else _in_unit(series.read(index), arguments)
         volume = volume if grid is None else regridded(volume, grid)
         for sentence in volume.warnings:
             told.add(index + 1, "input", sentence)
@@ -136,7 +138,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     manifest_path(arguments.output).unlink(missing_ok=True)  # it was of the volume that stood there
     told.say(lambda _, sentence: print(f"Warning: {sentence}", file=sys.stderr), len(series))
     frames = f"{len(series)} frames, " if len(series) > 1 else ""
-    print(f"{arguments.output} ({frames}{first.unit})")
+    print(f"{arguments.output} ({frames}{unit})")
     return 0
 
 
@@ -154,6 +156,7 @@ def _write_frames(series: FrameSeries, prepared: Callable[[int], Volume], argume
                 writer = FrameWriter(arguments.output, volume, series.times, series.facts, arguments.overwrite)
                 stack.enter_context(writer)
             writer.write(volume)
+            del volume  # before the next one is read
 
 
 def _in_unit(volume: Volume, arguments: argparse.Namespace) -> Volume:

@@ -37,35 +37,42 @@ def denoise_frames(
     """
     told = FrameWarnings()
     facts: list[dict[str, Any]] = []
-    hottest = 0.0
+    highest: list[float] = []
+    units: dict[str, Any] = {}
     with ExitStack() as stack:
         writers: dict[str, FrameWriter] = {}
-        for index in range(len(series)):
-            stage = f"Frame {index + 1} of {len(series)}"
-            step = _part_of(progress, stage, index, len(series))
+
+        def write(role: str, frame: Volume) -> None:
+            if role not in writers:
+                writer = FrameWriter(job.outputs[role], frame, series.times, series.facts)
+                writers[role] = stack.enter_context(writer)
+            writers[role].write(frame)
+
+        def denoise_frame(index: int) -> None:
+            """A function of its own, so that nothing of a frame is held while the next one is read."""
+            step = _part_of(progress, f"Frame {index + 1} of {len(series)}", index, len(series))
             step("Reading", 0.0)
             given = series.read(index)
             number = _number(given, index)
             volume = to_suv(given)
+            units.update(unit="suvbw", input_unit=given.unit, suv=suv_facts_of(volume))
+            del given
             for sentence in volume.warnings:
                 told.add(number, "input", sentence)
-            hottest = max(hottest, float(sitk.GetArrayViewFromImage(volume.image).max()))
+            highest.append(float(sitk.GetArrayViewFromImage(volume.image).max()))
             result = _denoised(volume, denoise, step, partial(told.add, number))
             for role, image in (("image", result.image), ("uncertainty", result.uncertainty)):
                 if role in job.outputs and image is not None:
-                    frame = Volume(image, "suvbw", volume.facts)
-                    if role not in writers:
-                        writer = FrameWriter(job.outputs[role], frame, series.times, series.facts)
-                        writers[role] = stack.enter_context(writer)
-                    writers[role].write(frame)
+                    write(role, Volume(image, "suvbw", volume.facts))
             facts.append({"number": number, **_time(series, index), **result.facts})
-            last = volume, given
+
+        for index in range(len(series)):
+            denoise_frame(index)
         progress("Writing", 1.0)
     told.say(warn, len(series))
-    for sentence in implausible_suvmax(hottest):
+    for sentence in implausible_suvmax(max(highest)):
         warn("implausible-suv", sentence)
     shared, differing = _shared(facts)
-    units = {"unit": "suvbw", "input_unit": last[1].unit, "suv": suv_facts_of(last[0])}
     return {**shared, **units, "kind": series.kind, "frames": differing}
 
 

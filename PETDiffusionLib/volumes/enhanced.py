@@ -24,9 +24,11 @@ from PETDiffusionLib.volumes.times import parse_datetime
 ENHANCED_CLASSES = (EnhancedPETImageStorage, LegacyConvertedEnhancedPETImageStorage)
 
 # Elements of the file that are not of each frame.
-_OF_THE_FILE = ("PixelData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_OF_THE_FILE = frozenset(
+    Tag(keyword) for keyword in ("PixelData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+)
 # Functional groups that tell of other objects or of the display, and the one that is read by itself.
-_LEFT_OUT = [
+_LEFT_OUT = frozenset(
     Tag(keyword)
     for keyword in (
         "ReferencedImageSequence",
@@ -36,7 +38,7 @@ _LEFT_OUT = [
         "FrameVOILUTSequence",
         "RealWorldValueMappingSequence",
     )
-]
+)
 # Corrections as Enhanced PET states them (C.8.22.6) and as CorrectedImage lists them (C.8.9.1).
 _CORRECTIONS = {
     "AttenuationCorrected": "ATTN",
@@ -97,8 +99,7 @@ def _frame_headers(whole: Dataset) -> list[Dataset]:
             f"({tag_name('PerFrameFunctionalGroupsSequence')}). Copy or export it again.",
         )
     shared_groups = (whole.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    left_out = [Tag(keyword) for keyword in _OF_THE_FILE]
-    of_all = {tag: whole[tag] for tag in _tags(whole) if tag not in left_out}  # pixels stay on the disk
+    of_all = {tag: whole[tag] for tag in _tags(whole) if tag not in _OF_THE_FILE}  # pixels stay on the disk
     shared = Dataset({**of_all, **_flattened(shared_groups)})
     _name_corrections(shared)
     common = {tag: shared[tag] for tag in _tags(shared)}

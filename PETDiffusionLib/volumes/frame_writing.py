@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from types import TracebackType
 
 import SimpleITK as sitk
 
+from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes.frames import FrameTime
 from PETDiffusionLib.volumes.nifti_writing import NiftiStream
 from PETDiffusionLib.volumes.sidecar import check_sidecar, sidecar_path, write_sidecar
@@ -55,7 +57,9 @@ class FrameWriter:
         facts: Mapping[str, object] | None = None,
         overwrite: bool = False,
     ) -> None:
-        self._path, self._like, self._times = Path(path), like, tuple(times)
+        self._path, self._times = Path(path), tuple(times)
+        self._like: Volume | None = like  # until its grid is written: a frame is large
+        self._unit, self._size = like.unit, like.image.GetSize()
         self._facts = {**like.facts, **(facts or {})}
         check_writable_name(self._path)
         check_sidecar(self._path, overwrite)
@@ -64,18 +68,20 @@ class FrameWriter:
         self._stream: NiftiStream | None = None
 
     def __enter__(self) -> FrameWriter:
+        assert self._like is not None, "a writer is entered once"
         try:
             self._scratch = tempfile.TemporaryDirectory(prefix=f".{self._path.name}.", dir=self._path.parent)
             if is_nifti(self._path):
                 self._stream = NiftiStream(Path(self._scratch.name) / self._path.name, self._like, self._times)
         except OSError as error:
-            raise cannot_write(self._path, self._like, error, len(self._times)) from error
+            raise self._cannot_write(error) from error
+        self._like = None
         return self
 
     def write(self, volume: Volume) -> None:
         """The next frame, on the grid of `like` and in its unit."""
         assert self._written < len(self._times), "more frames than times"
-        if volume.unit != self._like.unit or volume.image.GetSize() != self._like.image.GetSize():
+        if volume.unit != self._unit or volume.image.GetSize() != self._size:
             raise ValueError("all frames are in one unit and on one grid")
         check_finite(sitk.GetArrayViewFromImage(volume.image), f"Frame {self._written + 1} for '{self._path}'")
         try:
@@ -84,7 +90,7 @@ class FrameWriter:
             else:
                 write_completely(volume, Path(self._scratch.name) / self._files[self._written].name)
         except (OSError, RuntimeError) as error:
-            raise cannot_write(self._path, self._like, error, len(self._times)) from error
+            raise self._cannot_write(error) from error
         self._written += 1
 
     def __exit__(
@@ -98,11 +104,14 @@ class FrameWriter:
                     return
                 assert self._written == len(self._times), "fewer frames than times"
                 folder = Path(self._scratch.name)
-                write_sidecar(folder / self._files[-1].name, self._like.unit, self._facts, self._times)
+                write_sidecar(folder / self._files[-1].name, self._unit, self._facts, self._times)
                 publish(folder, self._path)
             except OSError as failure:
                 if kind is None:
-                    raise cannot_write(self._path, self._like, failure, len(self._times)) from failure
+                    raise self._cannot_write(failure) from failure
+
+    def _cannot_write(self, error: Exception) -> PETDiffusionError:
+        return cannot_write(self._path, math.prod(self._size) * len(self._times), error)
 
 
 def _numbers(frames: int) -> range:

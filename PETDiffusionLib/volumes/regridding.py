@@ -95,9 +95,10 @@ def regridded(volume: Volume, grid: Grid, blocks: bool = False) -> Volume:
 
     `blocks` takes the values as constant in each voxel, as those of a mask are, where a spline would run over.
 
-    The sum over voxels times their volume is kept inside what both cover; warnings in the facts say what share of the
-    activity was cut off, and what share of the grid has no data. A uniform volume stays uniform. Raises
-    PETDiffusionError "no-overlap".
+    The sum over voxels times their volume is kept inside what both cover: a uniform volume stays uniform, and a voxel
+    that sticks out of it holds the share of its value that was measured. Warnings in the facts say where that lowers
+    values, what share of the activity was cut off, and what share of the grid has no data. Raises PETDiffusionError
+    "no-overlap".
     """
     image = as_scanned(volume.image)
     given = Grid.of(image)
@@ -108,32 +109,46 @@ def regridded(volume: Volume, grid: Grid, blocks: bool = False) -> Volume:
     exact[nearest, range(3)] = np.sign(cosines[nearest, range(3)])
     reach = max(*given.extent_mm, *grid.extent_mm) * np.abs(cosines - exact).max()
     if len(set(nearest)) == 3 and reach < AXES_AGREE_VOXELS * min(*given.spacing_mm, *grid.spacing_mm):
-        values, kept, covered = _along_axes(array, given, grid, nearest, blocks)
+        values, kept, covered, lowered = _along_axes(array, given, grid, nearest, blocks)
     else:
-        values, kept, covered = _tilted(array, given, grid, cosines)
-    said = _what_was_lost(kept, covered, grid)
+        (values, kept, covered), lowered = _tilted(array, given, grid, cosines), 0.0
+    said = _what_was_lost(kept, covered, lowered, grid)
     return Volume(grid.image(values), volume.unit, {**volume.facts, "warnings": volume.warnings + said})
 
 
 def _along_axes(
     array: np.ndarray, given: Grid, grid: Grid, nearest: np.ndarray, blocks: bool
-) -> tuple[np.ndarray, float, float]:
-    """Values [z, y, x] on a parallel grid, the share of the activity that it holds and of its voxels with data.
+) -> tuple[np.ndarray, float, float, float]:
+    """Values [z, y, x] on a parallel grid; the share of the activity that it holds, and of its voxels with data; and
+    what share more it would hold if voxels that stick out of the volume were not lowered.
 
     `nearest` holds, for each axis of the grid, the axis of the volume that lies along it.
     """
-    matrices, held, covered = {}, {}, 1.0
+    matrices, held, filled = {}, {}, []
     for new, old in enumerate(nearest):
         centres = _positions(given, grid, int(old), new)
         width = grid.spacing_mm[new] / given.spacing_mm[old]
-        matrices[2 - int(old)], inside = _axis_matrix(given.size[old], centres, width, blocks)
-        covered *= inside.mean()
+        share = _overlaps(given.size[old], centres, width).sum(axis=1)
+        share = np.where(share > SAME_PLACE / width, np.where(share > 1 - SAME_PLACE / width, 1, share), 0)
+        matrices[2 - int(old)] = _axis_matrix(given.size[old], centres, width, blocks, share)
+        filled.append(share)
         held[2 - int(old)] = _held_by(given.size[old], centres, width)
+    covered = math.prod(float((share > 0).mean()) for share in filled)
     if covered == 0:
         raise _no_overlap()
     values = apply_matrices(array, [matrices[axis] for axis in range(3)])
     values = values.transpose([2 - int(nearest[2 - axis]) for axis in range(3)])
-    return values, _share(array[np.ix_(*(held[axis] for axis in range(3)))], array), covered
+    lowered = 0.0 if blocks else _lowered(values, filled)
+    return values, _share(array[np.ix_(*(held[axis] for axis in range(3)))], array), covered, lowered
+
+
+def _lowered(values: np.ndarray, filled: Sequence[np.ndarray]) -> float:
+    """By what share of the activity [z, y, x] would be more without the shares along x, y and z that lowered it."""
+    total = whole = values
+    for share in filled:
+        total = total.sum(axis=-1, dtype=np.float64)
+        whole = whole @ np.divide(1.0, share, out=np.zeros_like(share), where=share > 0).astype(whole.dtype)
+    return float(whole / total - 1) if total > 0 else 0.0
 
 
 def _positions(given: Grid, grid: Grid, old: int, new: int) -> np.ndarray:
@@ -149,23 +164,21 @@ def _positions(given: Grid, grid: Grid, old: int, new: int) -> np.ndarray:
     return np.where(np.abs(centres - whole) < SAME_PLACE, whole, centres)
 
 
-def _axis_matrix(count: int, centres: np.ndarray, width: float, blocks: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The matrix [new, count] of one axis, and which of the new voxels reach into the field: boolean [new].
+def _axis_matrix(count: int, centres: np.ndarray, width: float, blocks: bool, share: np.ndarray) -> np.ndarray:
+    """The matrix [new, count] of one axis; `centres` and `width` of the new voxels are in samples.
 
-    `centres` and `width` of the new voxels are in samples.
+    `share` [new] is the part of each new voxel that the samples fill.
     """
+    if blocks:
+        return _overlaps(count, centres, width)
     larger = width > 1 + SAME_SIZE
-    same = not larger and np.array_equal(centres, np.round(centres))
-    if same:
+    if not larger and np.array_equal(centres, np.round(centres)):
         matrix = (centres[:, None] == np.arange(count)).astype(np.float32)
-    elif blocks:
-        matrix = _overlaps(count, centres, width)
     elif larger:
         matrix = averages_at(count, centres, width)
     else:
         matrix = spline_matrix(count, centres).astype(np.float32)
-    inside = (centres + width / 2 > -0.5 + SAME_PLACE) & (centres - width / 2 < count - 0.5 - SAME_PLACE)
-    return matrix * inside[:, None].astype(np.float32), inside
+    return matrix * share[:, None].astype(np.float32)
 
 
 def _overlaps(count: int, centres: np.ndarray, width: float) -> np.ndarray:
@@ -233,8 +246,13 @@ def _no_overlap() -> PETDiffusionError:
     )
 
 
-def _what_was_lost(kept: float, covered: float, grid: Grid) -> list[str]:
+def _what_was_lost(kept: float, covered: float, lowered: float, grid: Grid) -> list[str]:
     said = []
+    if lowered > LEAST_SAID:
+        said.append(
+            "The outermost voxels of the new grid stick out of the volume, where nothing was measured; their values "
+            f"are lowered to the share that was, which keeps the activity ({100 * lowered:.2g} % more without)."
+        )
     if 1 - kept > LEAST_SAID:
         extent = " x ".join(f"{side:.0f}" for side in grid.extent_mm)
         said.append(f"{100 * (1 - kept):.2g} % of the activity lies outside the new grid of {extent} mm and was cut.")

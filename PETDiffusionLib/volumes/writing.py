@@ -44,7 +44,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], overwrite: bool =
                 write_sidecar(sidecar_path(Path(scratch) / path.name), volume.unit, volume.facts)
             publish(Path(scratch), path)
     except (OSError, RuntimeError) as error:
-        raise cannot_write(path, volume, error) from error
+        raise cannot_write(path, math.prod(volume.image.GetSize()), error) from error
 
 
 def is_nifti(path: Path) -> bool:
@@ -100,13 +100,13 @@ def write_completely(volume: Volume, target: Path) -> None:
             os.fsync(file.fileno())
 
 
-def cannot_write(path: Path, volume: Volume, error: Exception, frames: int = 1) -> PETDiffusionError:
-    """The refusal for a failure to write so many frames like `volume` to `path`."""
+def cannot_write(path: Path, voxels: int, error: Exception) -> PETDiffusionError:
+    """The refusal for a failure to write so many voxels to `path`."""
     if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOENT):
         return PETDiffusionError(
             "cannot-write", f"'{path.parent}' cannot be written to ({error.strerror}). Choose another folder."
         )
-    needed = 4 * math.prod(volume.image.GetSize()) * frames
+    needed = 4 * voxels
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         return PETDiffusionError(
