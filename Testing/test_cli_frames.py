@@ -146,3 +146,11 @@ def test_one_frame_is_in_memory_at_a_time(tmp_path: Path) -> None:
 
     denoise_frames(job, series, lambda volume: volume, as_it_is, lambda *_: None, lambda *_: None)
     assert list(values(tmp_path / "out.nii.gz")[:, 0, 0, 0]) == list(range(1, 13))
+
+
+def test_file_names_of_frames_that_are_taken_are_refused_before_the_work(denoise, series: Path) -> None:
+    (series.parent / "all_frame003.nrrd").write_bytes(b"precious")
+    done = denoise("all.nrrd")
+    assert done.returncode == 2 and "all_frame003.nrrd' exists already" in done.stderr
+    assert "Frame 1 of" not in done.stderr
+    assert (series.parent / "all_frame003.nrrd").read_bytes() == b"precious"

@@ -22,6 +22,7 @@ _KNOWN = {"schema", "method", "inputs", "outputs", "options", *FIELDS}
 class Job:
     """One piece of work. `options` always holds every option of the method, with defaults filled in.
 
+    `places` says where the outputs will lie, while they are written elsewhere.
     Relative paths are relative to the folder that the program runs in.
     """
 
@@ -32,6 +33,7 @@ class Job:
     device: str = "auto"
     threads: int | None = None
     seed: int = 0
+    places: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         method, rules = self.declared, self.declared.rules

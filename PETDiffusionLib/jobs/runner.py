@@ -55,7 +55,9 @@ def _run(job: Job, reporter: Reporter, is_cancelled: Callable[[], bool]) -> None
         method = importlib.import_module(job.declared.module)
         _set_threads(job.threads)
         inputs = {role: describe_input(path) for role, path in job.inputs.items()}
-        summary: dict[str, Any] = method.run(replace(job, outputs=staging.paths), progress, reporter.warning)
+        summary: dict[str, Any] = method.run(
+            replace(job, outputs=staging.paths, places=job.outputs), progress, reporter.warning
+        )
         progress.begin("Writing")
         manifest = json.dumps(plain(make_manifest(job, inputs, summary, progress.finish())), indent=2)
         manifest_path(staging.paths[main_output]).write_text(manifest + "\n", encoding="utf-8")

@@ -66,7 +66,11 @@ def denoise_job(job: Any, denoise: Denoise, progress: Progress, warn: Warn) -> d
 
     if len(series) > 1:
         from PETDiffusionLib.methods.frames import denoise_frames
+        from PETDiffusionLib.volumes.frame_writing import check_frame_files
 
+        if not options["overwrite"]:
+            for place in job.places.values():
+                check_frame_files(place, len(series))
         return denoise_frames(job, series, in_suv, denoise, progress, warn)
     given = series.read(0)
     volume = in_suv(given)

@@ -34,6 +34,13 @@ def frame_files(path: str | os.PathLike[str], frames: int) -> list[Path]:
     return [*volumes, *data, sidecar_path(path)]
 
 
+def check_frame_files(path: str | os.PathLike[str], frames: int) -> None:
+    """Refuse a name under which a file of one of the frames stands already. Raises PETDiffusionError "exists"."""
+    there = next((file for file in frame_files(path, frames)[:-1] if file.exists()), None)
+    if there is not None:
+        raise PETDiffusionError("exists", f"'{there}' exists already. Choose another name or allow overwriting.")
+
+
 class FrameWriter:
     """A context that writes frames one by one, and puts the result in its place when all of them were written.
 

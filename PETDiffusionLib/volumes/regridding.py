@@ -174,8 +174,9 @@ def _axis_matrix(count: int, centres: np.ndarray, width: float, blocks: bool, sh
     larger = width > 1 + SAME_SIZE
     if not larger and np.array_equal(centres, np.round(centres)):
         matrix = (centres[:, None] == np.arange(count)).astype(np.float32)
-    elif larger:
-        matrix = averages_at(count, centres, width)
+    elif larger:  # over the part that was measured
+        low, high = np.clip([centres - width / 2, centres + width / 2], -0.5, count - 0.5)
+        matrix = averages_at(count, (low + high) / 2, high - low)
     else:
         matrix = spline_matrix(count, centres).astype(np.float32)
     return matrix * share[:, None].astype(np.float32)

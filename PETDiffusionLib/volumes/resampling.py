@@ -78,10 +78,11 @@ def average_matrix(count: int, spacing: float, new_count: int, new_spacing: floa
     return averages_at(count, centre_positions(count, spacing, new_count, new_spacing), new_spacing / spacing)
 
 
-def averages_at(count: int, centres: np.ndarray, width: float) -> np.ndarray:
+def averages_at(count: int, centres: np.ndarray, width: float | np.ndarray) -> np.ndarray:
     """Average the spline of `count` samples over voxels `width` wide about `centres`, all in samples: [new, count]."""
-    points = 2 * math.ceil(width) + 1
-    offsets = ((np.arange(points) + 0.5) / points - 0.5) * width
+    widths = np.broadcast_to(width, centres.shape)[:, None]
+    points = 2 * math.ceil(widths.max()) + 1
+    offsets = ((np.arange(points) + 0.5) / points - 0.5) * widths
     fine = spline_matrix(count, (centres[:, None] + offsets).ravel())
     return fine.reshape(len(centres), points, count).mean(axis=1).astype(np.float32)
 

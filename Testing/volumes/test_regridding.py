@@ -60,7 +60,7 @@ def test_activity_is_kept_inside_what_both_grids_cover(spacing_mm, voxel_mm) -> 
         volume = make_volume(array, spacing_mm)
         cubic = regridded(volume, cubic_grid(volume.image, voxel_mm))
         assert activity(cubic) == pytest.approx(activity(volume), rel=within)
-        assert cubic.warnings == []
+        assert all("stick out of the volume" in sentence for sentence in cubic.warnings)
 
 
 @given(SPACINGS, VOXELS, ORIENTATIONS)
