@@ -170,11 +170,13 @@ def _complete(volume: Volume, stated: _Stated) -> tuple[_Stated, list[str]]:
     missing = [option for key, option in options.items() if known[key] is None]
     if missing:
         source = volume.facts.get("source", "the volume")
-        reasons = "; ".join(str(one) for one in volume.facts.get("missing") or [])  # type: ignore[attr-defined]
-        because = f" The header lacks {reasons}." if reasons else ""
+        reasons = [str(one) for one in volume.facts.get("missing") or []]  # type: ignore[attr-defined]
+        reasons = [one for one in reasons if not any(_answers(key, one) for key in options if known[key] is not None)]
+        unexplained = [one for one in missing if not any(one.split()[0] in reason for reason in reasons)]
         raise PETDiffusionError(
             "no-suv",
-            f"Between Bq/ml and SUV, '{source}' needs {', '.join(missing)}. State what it does not say.{because}",
+            f"Between Bq/ml and SUV, '{source}' needs {'; '.join([*unexplained, *reasons])}. "
+            "State what it does not say.",
         )
     _check_stated(stated.__dict__)
     warnings = []
@@ -189,8 +191,8 @@ def _complete(volume: Volume, stated: _Stated) -> tuple[_Stated, list[str]]:
         if volume.facts.get("modality") == "PT":
             raise PETDiffusionError(
                 "no-suv",
-                f"The series has no half-life that can be used, RadionuclideHalfLife (0018,1075). {_why(volume)}Export "
-                "it with that tag, or state it: --half-life-minutes.",
+                f"Between Bq/ml and SUV, the series needs {_lacking_half_life(volume)}. State it, or export the series "
+                "again.",
             )
         known["half_life_s"] = FLUORINE_18_HALF_LIFE_S
         warnings.append(
@@ -206,10 +208,16 @@ def _complete(volume: Volume, stated: _Stated) -> tuple[_Stated, list[str]]:
     return _Stated(**known), warnings
 
 
-def _why(volume: Volume) -> str:
-    """What the header says of a half-life that is not believed."""
-    reasons = [str(one) for one in volume.facts.get("missing") or [] if "half-life" in str(one)]  # type: ignore[attr-defined]
-    return f"It needs {reasons[0]}. " if reasons else ""
+def _answers(key: str, reason: str) -> bool:
+    """Whether a fact stated by hand answers what a header lacks."""
+    return f"--{key.replace('_', '-')}" in reason
+
+
+def _lacking_half_life(volume: Volume) -> str:
+    """What the header says of a half-life that is not there or not believed."""
+    reasons = [str(one) for one in volume.facts.get("missing") or []]  # type: ignore[attr-defined]
+    found = [one for one in reasons if "--half-life-minutes" in one]
+    return found[0] if found else "a half-life, --half-life-minutes (RadionuclideHalfLife (0018,1075) is missing)"
 
 
 def _known(volume: Volume, key: str) -> float | None:

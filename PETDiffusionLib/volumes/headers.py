@@ -24,7 +24,7 @@ def common_value(headers: Sequence[Dataset], keyword: str) -> object | None:
     values = [header.get(keyword) for header in headers]
     first = values[0]
     if any(value != first for value in values):
-        found = ", ".join(sorted({str(value) for value in values})[:4])
+        found = ", ".join(sorted({"nothing" if value in (None, "") else str(value) for value in values})[:4])
         raise PETDiffusionError(
             "inconsistent-series",
             f"{tag_name(keyword)} should be the same in all slices of a series, found {found}. Export it again.",

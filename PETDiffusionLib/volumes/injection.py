@@ -56,6 +56,9 @@ def find_injection(headers: Sequence[Dataset], given: Administration, scan: Scan
         return Injection(problem=given.start_problem)
     clock = combine("20000101", given.start_time)
     full = parse_datetime(given.start_datetime, headers[0].get("TimezoneOffsetFromUTC"))
+    full = full or combine(given.start_datetime, given.start_time)  # a date alone
+    if full is None and clock is None:
+        return Injection(problem=_unreadable(given))
     if full is None:
         return _by_time_of_day(clock, scan, headers, tag_name("RadiopharmaceuticalStartTime"))
     said, warnings = f"{given.start_datetime_source} {given.start_datetime}", []
@@ -81,23 +84,37 @@ def find_injection(headers: Sequence[Dataset], given: Administration, scan: Scan
         )
     if scan.may_follow(moment):
         return Injection(moment, source, tuple(warnings))
-    return _on_another_day(moment, said, clock is not None, scan, headers, tuple(warnings))
+    return _on_another_day(full, said, clock, scan, headers)
 
 
 def _on_another_day(
-    moment: datetime, said: str, has_clock: bool, scan: Scan, headers: Sequence[Dataset], warnings: tuple[str, ...]
+    full: datetime, said: str, clock: datetime | None, scan: Scan, headers: Sequence[Dataset]
 ) -> Injection:
-    """A date that cannot be (one of two that were shifted to hide the patient, say), but a time of day that can."""
-    found = _by_time_of_day(moment, scan, headers, "its time of day")
-    is_blank = not has_clock and (moment.hour, moment.minute, moment.second) == (0, 0, 0)
+    """A date that cannot be (one of two that were shifted to hide the patient, say), but a time of day that can.
+
+    With such a date its time of day is doubtful too: that of the other tag comes first.
+    """
+    tag = "its time of day" if clock is None else tag_name("RadiopharmaceuticalStartTime")
+    found = _by_time_of_day(clock or full, scan, headers, tag)
+    is_blank = clock is None and (full.hour, full.minute, full.second) == (0, 0, 0)
     if found.moment is None or is_blank or not scan.may_follow(found.moment):
-        return Injection(moment, said, warnings)  # as it stands: the minutes show that it cannot be
+        return Injection(full, said)  # as it stands: the minutes show that it cannot be
     started = shown(scan.start) if scan.start else "another day"
     sentence = (
         f"{said} cannot be the injection of a scan that started on {started}; {shown(found.moment)}, {found.source}, "
         "was taken. Check it, or state --minutes."
     )
-    return replace(found, warnings=(*warnings, sentence))
+    return replace(found, warnings=(sentence,))
+
+
+def _unreadable(given: Administration) -> str | None:
+    """What is written instead of a time of injection; None where nothing is."""
+    written = {
+        given.start_datetime_source: given.start_datetime,
+        tag_name("RadiopharmaceuticalStartTime"): given.start_time,
+    }
+    found = [f"{tag} '{value}'" for tag, value in written.items() if value]
+    return f"{' and '.join(found)} {'is' if len(found) == 1 else 'are'} no time of day" if found else None
 
 
 def _by_time_of_day(clock: datetime | None, scan: Scan, headers: Sequence[Dataset], tag: str) -> Injection:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from PETDiffusionLib.volumes.nuclides import NUCLIDES
+
 HEAVIEST_KG = 650.0  # the heaviest human on record weighed 635 kg
 SMALLEST_HUMAN_KG = 2.0  # below it, an animal's
 PLAUSIBLE_BMI = (10.0, 60.0)
 ADULT_M = 1.3
 
 # Injected activity in MBq per kilogram. Humans: from a long axial field of view with a long-lived tracer to water and
-# rubidium (EANM and SNMMI procedure guidelines lie well inside); animals: some MBq in a mouse of 25 g.
+# rubidium (EANM and SNMMI procedure guidelines lie well inside); animals: some to tens of MBq in a mouse of 25 g.
 HUMAN_MBQ_PER_KG = {"long-lived": (0.1, 10.0), "usual": (0.3, 20.0), "short-lived": (0.3, 40.0)}
-ANIMAL_MBQ_PER_KG = (10.0, 1000.0)
+ANIMAL_MBQ_PER_KG = (10.0, 1500.0)
+YTTRIUM_90_MBQ_PER_KG = (0.5, 300.0)  # radioembolisation, the treatment after which yttrium-90 is imaged: some GBq
 LONG_LIVED_S, SHORT_LIVED_S = 12 * 3600.0, 15 * 60.0
 
 PLAUSIBLE_SUVMAX = (0.1, 1000.0)  # of a PET volume
@@ -28,7 +31,7 @@ def believed_weight(tag_value: float | None) -> tuple[float | None, str | None]:
         return tag_value, None
     return (
         None,
-        f"PatientWeight (0010,1030) {tag_value:g} kg is no patient's (in grams it would be {tag_value / 1000:g} kg)",
+        f"PatientWeight (0010,1030) {tag_value:g} kg is no patient's; in grams it would be {tag_value / 1000:g} kg",
     )
 
 
@@ -43,6 +46,8 @@ def mbq_per_kg_range(weight_kg: float | None, half_life_s: float | None) -> tupl
     """The plausible injected activity per kilogram."""
     if weight_kg is not None and weight_kg < SMALLEST_HUMAN_KG:
         return ANIMAL_MBQ_PER_KG
+    if half_life_s is not None and NUCLIDES["Y-90"].has_half_life(half_life_s):
+        return YTTRIUM_90_MBQ_PER_KG
     if half_life_s is not None and half_life_s > LONG_LIVED_S:
         return HUMAN_MBQ_PER_KG["long-lived"]
     is_short = half_life_s is not None and half_life_s < SHORT_LIVED_S

@@ -201,7 +201,7 @@ def _the_one(headers: Sequence[Dataset], keyword: str) -> tuple[object | None, s
         values = [value for item in items if (value := item.get(keyword)) not in (None, "")]
         stated.append([value for index, value in enumerate(values) if value not in values[:index]])
     if any(values != stated[0] for values in stated):
-        found = ", ".join(sorted({str(value) for values in stated for value in values})[:4])
+        found = ", ".join(sorted({str(value) for values in stated for value in values or ["nothing"]})[:4])
         raise PETDiffusionError(
             "inconsistent-series",
             f"{tag_name(keyword)} should be the same in all slices of a series, found {found}. Export it again.",

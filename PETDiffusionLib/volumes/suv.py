@@ -143,7 +143,7 @@ def gather_suv_facts(headers: Sequence[Dataset]) -> SuvFacts:
         injection_source=time.injection_source,
         reference_time=time.reference.isoformat() if time.reference else None,
         reference_source=time.reference_source,
-        minutes=time.minutes,
+        minutes=_believed_minutes(given, time),
         dose_at_reference_mbq=dose_at_reference,
         suv_per_bqml=suv_per_bqml,
         suv_factor=None if refusal else _suv_factor(meaning, suv_per_value, suv_per_bqml),
@@ -276,28 +276,41 @@ def _missing(
     """What the factor from Bq/ml still needs, tag by tag, with the option that states it."""
     missing = []
     if weight_kg is None:
-        why = weight_problem or tag_name("PatientWeight")
-        missing.append(f"a weight above zero, {why} (--weight-kg)")
+        wanted = "a weight in kg" if weight_problem else "a weight above zero"
+        missing.append(f"{wanted}, --weight-kg ({weight_problem or _not_there('PatientWeight')})")
     if given.dose_mbq is None:
-        missing.append(f"a dose above zero, {given.dose_problem or tag_name('RadionuclideTotalDose')} (--dose-mbq)")
+        wanted = "the dose" if given.dose_problem else "a dose above zero"
+        missing.append(f"{wanted}, --dose-mbq ({given.dose_problem or _not_there('RadionuclideTotalDose')})")
     if decay_correction == "ADMIN":
         return tuple(missing)
     if given.half_life_s is None:
-        why = given.half_life_problem or tag_name("RadionuclideHalfLife")
-        missing.append(f"a half-life above zero, {why} (--half-life-minutes)")
+        wanted = "the half-life" if given.half_life_problem else "a half-life above zero"
+        why = given.half_life_problem or _not_there("RadionuclideHalfLife")
+        missing.append(f"{wanted}, --half-life-minutes ({why})")
     if time.injection is None:
-        why = time.injection_problem or tag_name("RadiopharmaceuticalStartDateTime")
-        missing.append(f"the time of injection, {why} (--minutes)")
+        why = time.injection_problem or f"{tag_name('RadiopharmaceuticalStartDateTime')} is missing"
+        missing.append(f"the time of injection, --minutes from injection to scan ({why})")
     if time.reference is None:
-        missing.append(f"the time of the scan, {tag_name('SeriesTime')} and {tag_name('AcquisitionTime')} (--minutes)")
-    if time.minutes is not None and given.half_life_s is not None:
-        half_lives = time.minutes * 60 / given.half_life_s
-        if time.minutes * 60 < -LATEST_AFTER_START_S or half_lives > MOST_HALF_LIVES:
-            missing.append(
-                f"a plausible time from injection ({time.injection}) to scan ({time.reference}), "
-                f"found {time.minutes:.1f} minutes (--minutes)"
-            )
+        why = f"{tag_name('SeriesTime')} and {tag_name('AcquisitionTime')} are missing"
+        missing.append(f"the time of the scan, --minutes from injection to scan ({why})")
+    if time.minutes is not None and _believed_minutes(given, time) is None:
+        missing.append(
+            f"a plausible time from injection to scan, --minutes (the header says {time.minutes:.1f} minutes, from "
+            f"{time.injection} to {time.reference})"
+        )
     return tuple(missing)
+
+
+def _not_there(keyword: str) -> str:
+    return f"{tag_name(keyword)} is missing or zero"
+
+
+def _believed_minutes(given: Administration, time: ImageTime) -> float | None:
+    """From injection to scan, None where that cannot be."""
+    if time.minutes is None or time.minutes * 60 < -LATEST_AFTER_START_S:
+        return None
+    longest_s = math.inf if given.half_life_s is None else MOST_HALF_LIVES * given.half_life_s
+    return time.minutes if time.minutes * 60 <= longest_s else None
 
 
 def _decayed(given: Administration, time: ImageTime) -> float:

@@ -56,8 +56,8 @@ def refusal_sentence(facts: SuvFacts) -> str:
     """Why there is no SUVbw, and what to do."""
     if facts.refusal:
         return facts.refusal
-    missing = " and ".join(facts.missing)
-    return f"SUVbw needs {missing}, missing in this series. State it to denoise or convert, or export it again."
+    missing = "; ".join(facts.missing)
+    return f"SUVbw needs {missing}. State that to denoise or convert, or export the series again."
 
 
 def describe_suv(facts: SuvFacts) -> str:

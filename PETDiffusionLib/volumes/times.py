@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
-_DATETIME = re.compile(r"^(\d{8})(\d{2})(\d{2})?(\d{2})?(\.\d{1,6})?(?:([+-])(\d{2})(\d{2}))?$")
-# "9:05:00 PM", "11.00.00": no TM, but written.
-_CLOCK = re.compile(r"^(\d{1,2})[:.](\d{2})(?:[:.](\d{2}(?:\.\d{1,6})?))?\s*([AP]M)?$", re.IGNORECASE)
+_DATETIME = re.compile(r"^(\d{8})(\d{2})(\d{2})?(\d{2})?(\.\d+)?(?:([+-])(\d{2})(\d{2}))?$")
+# "2024-01-05T10:00:00Z", "9:05:00 PM", "9:05 a.m.", "11.00.00": no DT and TM, but written.
+_ISO = re.compile(r"^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?(?:(Z)|([+-]\d{2}):?(\d{2}))?$")
+_CLOCK = re.compile(r"^(\d{1,2})[:.](\d{2})(?:[:.](\d{2}(?:\.\d+)?))?\s*(?:([AP])\.?M\.?)?$", re.IGNORECASE)
 
 
 def parse_datetime(value: object, clock_offset: object = None) -> datetime | None:
@@ -16,7 +17,7 @@ def parse_datetime(value: object, clock_offset: object = None) -> datetime | Non
     A zone suffix is turned into the scanner's clock where that is known (`clock_offset`, TimezoneOffsetFromUTC);
     otherwise the suffix is the scanner's own and is dropped.
     """
-    found = _DATETIME.match(_text(value))
+    found = _matched(value)
     if not found:
         return None
     day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = found.groups()
@@ -36,7 +37,7 @@ def combine(date: object, time: object) -> datetime | None:
     day, clock = _text(date).replace(".", "").replace("-", ""), _text(time)
     if found := _CLOCK.match(clock):
         hour, minute, second, half = found.groups()
-        hours = int(hour) if half is None else int(hour) % 12 + 12 * (half.upper() == "PM")
+        hours = int(hour) if half is None else int(hour) % 12 + 12 * (half.upper() == "P")
         clock = f"{hours:02}{minute}{second or ''}"
     return parse_datetime(day + clock) if len(day) == 8 and clock else None
 
@@ -54,8 +55,17 @@ def shown(moment: datetime) -> str:
 
 def has_zone(value: object) -> bool:
     """Whether a DT ends with a time zone."""
-    found = _DATETIME.match(_text(value))
+    found = _matched(value)
     return bool(found and found.group(6))
+
+
+def _matched(value: object) -> re.Match[str] | None:
+    """The parts of a DT; ISO 8601 with its dashes and colons is read like one."""
+    text = _text(value)
+    if found := _ISO.match(text):
+        *moment, is_utc, zone_hours, zone_minutes = found.groups("")
+        text = "".join(moment) + ("+0000" if is_utc else zone_hours + zone_minutes)
+    return _DATETIME.match(text)
 
 
 def _offset(sign: str, hours: str, minutes: str) -> timedelta:
