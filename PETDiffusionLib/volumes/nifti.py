@@ -72,6 +72,8 @@ def read_nifti_header(path: Path) -> StoredVolume:
             f"{name} is Analyze 7.5, which does not say how it lies in the patient: left and right cannot be known, "
             "and axes to the patient's left, front and head were taken."
         )
+        if (matrix := header_file.with_suffix(".mat")).is_file():
+            sentences.append(f"'{matrix.name}' beside {name}, in which SPM keeps where it lies, is not read.")
     else:
         sentences += _placement_sentences(header, orientation, voxels.size, name)
     record = bytes(header["descrip"]).decode("latin-1").rstrip("\0 ")

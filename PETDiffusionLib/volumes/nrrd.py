@@ -58,7 +58,9 @@ def read_nrrd_header(path: Path) -> StoredVolume:
     sentences: list[str] = []
     affine = _affine(fields, directions, frame_axis, name, sentences)
     unit = keys.get(UNIT_KEY)
-    return StoredVolume(voxels, affine, f"{UNIT_KEY}={unit}" if unit else "", None, sentences)
+    return StoredVolume(
+        voxels, affine, f"{UNIT_KEY}={unit}" if unit else "", fields.get("sampleunits", "").strip('"'), sentences
+    )
 
 
 def _header(path: Path, name: str) -> tuple[dict[str, str], dict[str, str], list[str], int]:
@@ -89,7 +91,8 @@ def _directions(fields: dict[str, str], dimension: int, name: str) -> list[np.nd
     if text is None:
         return None
     words = re.findall(r"\([^)]*\)|none", text)
-    directions = [None if word == "none" else _vector(word, name) for word in words]
+    vectors = [None if word == "none" else _vector(word, name) for word in words]
+    directions = [None if one is None or np.isnan(one).all() else one for one in vectors]  # (nan,nan,nan) of pynrrd 0.4
     if dimension == 4 and all(one is not None and len(one) == 4 for one in directions):
         directions[3] = None  # ITK's way: the fourth axis of a four-dimensional space
     if len(directions) != dimension:
