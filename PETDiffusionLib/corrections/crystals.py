@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -74,34 +73,45 @@ class CrystalPairs:
             for a, b in pairs:
                 to_first[a].addcmul_(spread, second[b])
                 to_second[b].addcmul_(spread, first[a])
-        return self._gathered(to_first.numpy(), to_second.numpy())
+        return self._by_crystal(to_first.numpy(), self.first) + self._by_crystal(to_second.numpy(), self.second)
 
     def partner_totals(self, of_crystal: np.ndarray) -> np.ndarray:
         """`partner_sums` of q = 1, without a walk over the bins: [rings, crystals]."""
         together = np.zeros((self.geometry.rings, self.geometry.rings))
-        for a, b in self._all_ring_pairs():
-            together[a, b] += 1
-        of_first, of_second = together.T @ of_crystal, together @ of_crystal
-        return self._gathered(of_second[:, self.second], of_first[:, self.first])
+        np.add.at(together, (self.rings_of_pairs[:, 0], self.rings_of_pairs[:, 1]), 1)
+        as_first, as_second = self.fans(of_crystal)
+        return together @ as_first + together.T @ as_second
+
+    def fans(self, of_crystal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For a crystal that is the first of its lines (the second) the sum of w over its partners in each ring.
+
+        Both [ring of the partner, crystal]; `of_crystal` is w, [rings, crystals].
+        """
+        at_first, at_second = self._at_ends(of_crystal)
+        return self._by_crystal(at_second.numpy(), self.first), self._by_crystal(at_first.numpy(), self.second)
+
+    def fan_sums(self, of_bin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each plane the sum over the bins whose first (second) crystal it is: [plane, crystal] each.
+
+        For views that are not mashed; `of_bin` is [plane, view, tangential].
+        """
+        return self._by_crystal(of_bin, self.first), self._by_crystal(of_bin, self.second)
+
+    @cached_property
+    def rings_of_pairs(self) -> np.ndarray:
+        """`ring_pairs` in one row: the rings of the first and of the second crystal, and the plane, [pair, 3]."""
+        return np.array([(a, b, plane) for plane, pairs in enumerate(self.ring_pairs) for a, b in pairs])
 
     def mashed(self, unmashed: np.ndarray) -> np.ndarray:
         """Values [unmashed view, tangential] summed to the views of the sinogram."""
         return unmashed.reshape(self.geometry.views, self.geometry.mashing, -1).sum(axis=1)
-
-    def _all_ring_pairs(self) -> Iterator[tuple[int, int]]:
-        for pairs in self.ring_pairs:
-            yield from pairs
 
     def _at_ends(self, of_crystal: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """The values at both ends of every unmashed line, float32 [rings, unmashed view, tangential] each."""
         values = np.asarray(of_crystal, np.float32)
         return torch.from_numpy(values[:, self.first]), torch.from_numpy(values[:, self.second])
 
-    def _gathered(self, at_first: np.ndarray, at_second: np.ndarray) -> np.ndarray:
-        """Values at the ends of the lines, summed for each crystal."""
-        count = self.geometry.crystals
-        totals = np.zeros((self.geometry.rings, count))
-        for ring in range(self.geometry.rings):
-            for values, crystal in ((at_first[ring], self.first), (at_second[ring], self.second)):
-                totals[ring] += np.bincount(crystal.ravel(), values.ravel(), minlength=count)
-        return totals
+    def _by_crystal(self, values: np.ndarray, crystal: np.ndarray) -> np.ndarray:
+        """Values [n, unmashed view, tangential] summed over the lines of every crystal at one end: [n, crystal]."""
+        count, lines = self.geometry.crystals, crystal.ravel()
+        return np.stack([np.bincount(lines, row.ravel(), minlength=count) for row in values])

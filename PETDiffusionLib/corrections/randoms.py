@@ -17,7 +17,7 @@ from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry
 
 MOST_ITERATIONS, ENOUGH = 100, 5e-4  # until the mean change of the singles is below a share of them
-SEPARABLE_ITERATIONS = 20
+SEPARABLE_ITERATIONS = 10
 # A crystal's singles are taken to differ from the product of a ring's and a column's by this share or more: as crystals
 # do, and merged bins hide by how much.
 LEAST_SPREAD = 0.2
@@ -58,18 +58,10 @@ def crystal_singles(
     that product whose width is measured: where crystals have few counts they lean on their ring and column.
     """
     progress = progress or (lambda fraction: None)
-    single_pairs = all(len(rings) <= 1 for rings in pairs.ring_pairs) and pairs.geometry.mashing == 1
     ones = np.ones((pairs.geometry.rings, pairs.geometry.crystals))
     shares = delayed / np.maximum(pairs.products(ones), 1)  # of a bin's counts, evenly to its pairs
     touched = pairs.partner_sums(shares, ones)
-
-    def named(weights: np.ndarray) -> np.ndarray:
-        """The counts that name each crystal; of a merged bin in proportion to what each of its pairs is expected."""
-        if single_pairs:
-            return touched
-        expected = np.maximum(pairs.products(weights), 1e-20)
-        return weights * pairs.partner_sums(delayed / expected, weights)
-
+    named = _NamedByFans(delayed, pairs) if pairs.geometry.mashing == 1 else _NamedByBins(delayed, pairs)
     prior = _separable(touched, pairs)
     for _ in range(SEPARABLE_ITERATIONS if pairs.geometry.mashing > 1 else 0):
         prior = _separable(named(prior), pairs)  # mashed views hide the gaps between crystals at first
@@ -85,6 +77,40 @@ def crystal_singles(
         if change < ENOUGH:
             break
     return weights
+
+
+class _NamedByFans:
+    """Which crystals the counts name, in expectation: those of a plane and a crystal go to the rings that it may be in.
+
+    The sums over the fan of a crystal tell all of it where planes are of one pair of rings and nearly all where several
+    are merged, and are some hundred times fewer than the bins.
+    """
+
+    def __init__(self, delayed: np.ndarray, pairs: CrystalPairs) -> None:
+        self._pairs, self._counted = pairs, pairs.fan_sums(delayed)
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        first, second, plane = self._pairs.rings_of_pairs.T
+        named = np.zeros_like(weights)
+        for own, partner, fan, counted in zip(
+            (first, second), (second, first), self._pairs.fans(weights), self._counted, strict=True
+        ):
+            likely = weights[own] * fan[partner]  # [pair of rings, crystal]
+            expected = np.zeros_like(counted)
+            np.add.at(expected, plane, likely)
+            np.add.at(named, own, likely * (counted / np.maximum(expected, 1e-20))[plane])
+        return named
+
+
+class _NamedByBins:
+    """The same from every bin, for mashed views, whose bins do not tell crystals apart."""
+
+    def __init__(self, delayed: np.ndarray, pairs: CrystalPairs) -> None:
+        self._delayed, self._pairs = delayed, pairs
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        expected = np.maximum(self._pairs.products(weights), 1e-20)
+        return weights * self._pairs.partner_sums(self._delayed / expected, weights)
 
 
 def _separable(touched: np.ndarray, pairs: CrystalPairs) -> np.ndarray:
