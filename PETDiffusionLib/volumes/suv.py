@@ -26,6 +26,7 @@ from PETDiffusionLib.volumes.volume import UNIT_NAMES, Unit
 
 PHILIPS_SUV_FACTOR = (0x7053, 0x1000)
 PHILIPS_ACTIVITY_FACTOR = (0x7053, 0x1009)
+SAME_FACTOR = 0.05
 
 EXPORT_ADVICE = "Export the series in Bq/ml."
 NO_UNITS = f"SUV needs Units BQML, GML or Philips CNTS, the series has no {tag_name('Units')}. {EXPORT_ADVICE}"
@@ -94,9 +95,9 @@ def require_suv(facts: SuvFacts) -> SuvFacts:
 
 def gather_suv_facts(headers: Sequence[Dataset]) -> SuvFacts:
     """Everything that the headers of one PET series say about SUV; where there is no SUV, it says why."""
-    decay_correction = _optional_text(headers, "DecayCorrection")
+    decay_correction = (_optional_text(headers, "DecayCorrection") or "").upper() or None
     meaning, warnings = _pixel_meaning(headers, decay_correction)
-    corrected = _texts(common_value(headers, "CorrectedImage"))
+    corrected = tuple(one.upper() for one in _texts(common_value(headers, "CorrectedImage")))
     weight_kg, weight_problem = believed_weight(positive(common_value(headers, "PatientWeight")))
     height_m, sex = believed_height(positive(common_value(headers, "PatientSize"))), _sex(headers)
     given = administration(headers, weight_kg)
@@ -120,6 +121,7 @@ def gather_suv_facts(headers: Sequence[Dataset]) -> SuvFacts:
     if weight_kg is not None and not missing and (not untimed or answered_by):
         dose_at_reference = _decayed(given, time)
         suv_per_bqml = weight_kg * 1000 / (dose_at_reference * 1e6)
+    warnings += _contradictions(meaning, suv_per_bqml, corrected, decay_correction)
     if suv_per_value is None:
         warnings += [*given.warnings, *time.warnings]
         minutes = None if decay_correction == "ADMIN" else time.minutes
@@ -197,6 +199,26 @@ def _pixel_meaning(headers: Sequence[Dataset], decay_correction: str | None) -> 
     if meaning.bqml_per_value is not None:
         warnings.append("The series has no decay correction; its slices were brought to the earliest acquisition.")
     return meaning, warnings
+
+
+def _contradictions(
+    meaning: PixelMeaning, suv_per_bqml: float | None, corrected: tuple[str, ...], decay_correction: str | None
+) -> list[str]:
+    """Sentences where Philips' two factors, or the two tags on decay correction, do not agree."""
+    sentences = []
+    if meaning.source_unit == "CNTS" and meaning.philips_suv_factor and meaning.philips_activity_factor:
+        through_dose = meaning.philips_activity_factor * (suv_per_bqml or 0.0)
+        if through_dose and not math.isclose(meaning.philips_suv_factor, through_dose, rel_tol=SAME_FACTOR):
+            sentences.append(
+                f"The Philips SUV factor (7053,1000) is {meaning.philips_suv_factor:.4g}, but the activity factor "
+                f"(7053,1009), dose and weight give {through_dose:.4g}; the first was taken. Check dose and weight."
+            )
+    if decay_correction == "NONE" and "DECY" in corrected:
+        sentences.append(
+            f"{tag_name('CorrectedImage')} says that decay was corrected (DECY), {tag_name('DecayCorrection')} says "
+            "NONE; the latter was taken. Check it."
+        )
+    return sentences
 
 
 def _suv_per_stored_value(

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.volumes import read_volume, suv_facts, to_suv
 from PETDiffusionLib.volumes.plausibility import implausible_patient
-from Testing.volumes.test_suv import setting
+from Testing.volumes.dicom_series import SUV_PER_BQML
+from Testing.volumes.test_suv import philips, setting
 
 MakeSeries = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR")  # that is what these headers are
@@ -69,3 +71,23 @@ def test_no_suv_follows_from_an_injection_that_cannot_be(make_series: MakeSeries
 )
 def test_usual_studies_are_not_nagged_about(weight_kg: float, dose_mbq: float, half_life_s: float) -> None:
     assert implausible_patient(weight_kg, dose_mbq, half_life_s) == []
+
+
+def test_philips_factors_that_contradict_each_other_are_said(make_series: MakeSeries) -> None:
+    def bend(dataset: Dataset, _: int) -> None:
+        dataset.Units = "CNTS"
+        philips(dataset, 0x1000, "0.002")
+        philips(dataset, 0x1009, "0.5")
+
+    facts = suv_facts(make_series(bend))
+    assert facts.suv_factor == 0.002 and any("is 0.002" in one and "give 0.0005" in one for one in facts.warnings)
+
+
+def test_decay_that_is_corrected_by_one_tag_and_not_by_the_other_is_said(make_series: MakeSeries) -> None:
+    facts = suv_facts(make_series(setting(DecayCorrection="NONE")))
+    assert any("DECY" in one and "NONE" in one for one in facts.warnings)
+
+
+def test_small_letters_mean_the_same(make_series: MakeSeries) -> None:
+    facts = suv_facts(make_series(setting(DecayCorrection="Start", CorrectedImage=["attn", "decy"])))
+    assert facts.suv_factor == pytest.approx(SUV_PER_BQML)
