@@ -111,7 +111,8 @@ def gather_suv_facts(headers: Sequence[Dataset]) -> SuvFacts:
     if meaning.suv_per_value is None:
         refusal = refusal or untimed
     # What a header leaves empty can be stated; what it denies cannot.
-    is_silent = (uncorrected is None or not corrected) and decay_correction in (None, "START", "ADMIN", "NONE")
+    denies = uncorrected is not None and bool(corrected) and not _omits_decay(corrected, decay_correction)
+    is_silent = not denies and decay_correction in (None, "START", "ADMIN", "NONE")
     answered_by = "--corrected" if refusal in (uncorrected, untimed) and refusal and is_silent else None
     if decay_correction == "NONE" and untimed:
         answered_by = None
@@ -264,10 +265,21 @@ def _uncorrected(corrected: tuple[str, ...], decay_correction: str | None) -> st
             f"SUV needs {' and '.join(needed)} in {tag_name('CorrectedImage')}, which is empty. If the values are "
             "corrected for attenuation and decay, state it with --corrected; otherwise choose the corrected series."
         )
+    if _omits_decay(corrected, decay_correction):
+        return (
+            f"{tag_name('DecayCorrection')} is {decay_correction}, but DECY is missing in "
+            f"{tag_name('CorrectedImage')}, found {', '.join(corrected)}. If the values are corrected for decay, state "
+            "it with --corrected."
+        )
     return (
         f"SUV needs {' and '.join(needed)} in {tag_name('CorrectedImage')}; {' and '.join(absent)} missing, found "
         f"{', '.join(corrected)}. Choose the attenuation- and decay-corrected series."
     )
+
+
+def _omits_decay(corrected: tuple[str, ...], decay_correction: str | None) -> bool:
+    """Whether DECY alone is left out of CorrectedImage, while DecayCorrection says that decay was corrected."""
+    return "ATTN" in corrected and "DECY" not in corrected and decay_correction in ("START", "ADMIN")
 
 
 def _no_single_time(decay_correction: str | None, time: ImageTime) -> str | None:

@@ -91,3 +91,11 @@ def test_decay_that_is_corrected_by_one_tag_and_not_by_the_other_is_said(make_se
 def test_small_letters_mean_the_same(make_series: MakeSeries) -> None:
     facts = suv_facts(make_series(setting(DecayCorrection="Start", CorrectedImage=["attn", "decy"])))
     assert facts.suv_factor == pytest.approx(SUV_PER_BQML)
+
+
+def test_decay_that_one_tag_leaves_out_can_be_stated(make_series: MakeSeries) -> None:
+    volume = read_volume(make_series(setting(CorrectedImage=["ATTN", "SCAT"])))
+    with pytest.raises(PETDiffusionError, match="DECY is missing.*state it with --corrected"):
+        to_suv(volume)
+    stated = to_suv(volume, corrected=True)
+    assert stated.facts["suv_per_bqml"] == pytest.approx(SUV_PER_BQML)
