@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
+from scipy.ndimage import binary_erosion
 
 from PETDiffusionLib.corrections.compton import EnergyWindow
 from PETDiffusionLib.corrections.randoms import estimated_randoms
@@ -18,7 +19,7 @@ from PETDiffusionLib.corrections.scatter_estimate import estimated_scatter
 from PETDiffusionLib.corrections.siemens_normalisation import efficiencies, is_norm_header, read_norm
 from PETDiffusionLib.devices import choose_device
 from PETDiffusionLib.errors import PETDiffusionError
-from PETDiffusionLib.projection.attenuation import attenuation_factors, mu_from_hounsfield
+from PETDiffusionLib.projection.attenuation import WATER_MU_PER_MM, attenuation_factors, mu_from_hounsfield
 from PETDiffusionLib.projection.choice import make_projector
 from PETDiffusionLib.sinograms import ImageGrid, Sinogram, default_grid
 from PETDiffusionLib.sinograms.files import read_sinogram, read_term, with_additive
@@ -37,6 +38,8 @@ MU_UNITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "hu": mu_from_hounsfield,
 }
 PLAUSIBLE_MU_PER_MM = (0.002, 0.05)  # where the largest value of a mu-map lies: plastic foam to dense metal
+
+BORDER_VOXELS = 2  # of a mu-map, where it ends: the outermost may be blurred by interpolation
 
 
 def mu_on_grid(grid: ImageGrid, image: sitk.Image, unit: str) -> np.ndarray:
@@ -65,8 +68,16 @@ def with_attenuation_map(sinogram: Sinogram, image: sitk.Image, unit: str) -> Si
         factors = attenuation_factors(torch.from_numpy(mu.astype(np.float32)).to(device), projector)
     inside = sitk.Image(image.GetSize(), sitk.sitkFloat32) + 1
     inside.CopyInformation(image)
-    covered = {"mu_map_covers": float((grid.from_image(inside) > 0.5).mean())}
-    return replace(sinogram, facts={**sinogram.facts, **covered}).with_factors(factors, "attenuation")
+    covered = grid.from_image(inside) > 0.5
+    facts = {"mu_map_covers": float(covered.mean()), "mu_map_cut_cm2": _tissue_on_the_border(mu, covered, grid)}
+    return replace(sinogram, facts={**sinogram.facts, **facts}).with_factors(factors, "attenuation")
+
+
+def _tissue_on_the_border(mu: np.ndarray, covered: np.ndarray, grid: ImageGrid) -> float:
+    """The area in cm2 where a map that covers a part of the field of view ends in tissue and not in air."""
+    border = covered & ~binary_erosion(covered, iterations=BORDER_VOXELS, border_value=1)
+    voxels = int((mu[border] > WATER_MU_PER_MM / 2).sum())
+    return voxels * float(np.prod(grid.voxel_size_mm)) ** (2 / 3) / BORDER_VOXELS / 100
 
 
 def read_measurement(

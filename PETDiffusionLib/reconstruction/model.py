@@ -11,11 +11,10 @@ import torch
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.projection.planes import bit_reversed
 from PETDiffusionLib.projection.projector import Projector
+from PETDiffusionLib.reconstruction.few_counts import body, body_decides, supported_subsets
 from PETDiffusionLib.sinograms.sinogram import Sinogram, trues_estimate
 
 INVISIBLE = 1e-4  # of the largest sensitivity: a voxel below it is not seen by the scanner
-LINES_A_VIEW = 2  # of a segment that pass through a voxel, about
-COUNTS_A_VOXEL = 8.0  # on a voxel's lines in a subset: of a mean of eight, one voxel in 3000 sees none and goes out
 MOST_OFF = 0.03  # of the measured trues: how far the expected ones may be from them
 
 
@@ -47,6 +46,7 @@ class AcquisitionModel:
         self._sinogram = sinogram
         self._sensitivities: dict[int, torch.Tensor] = {}
         self._sensitivity: torch.Tensor | None = None
+        self._visible: torch.Tensor | None = None
         self._floor = max(1e-5 * float(sinogram.prompts.clamp(min=0).mean()), 1e-12)  # of an expectation, in counts
 
     @property
@@ -80,13 +80,17 @@ class AcquisitionModel:
         return self._sensitivities[subset]
 
     def visible(self) -> torch.Tensor:
-        """Where the scanner sees anything, [z, y, x] boolean."""
-        sensitivity = self.sensitivity
-        return sensitivity > INVISIBLE * sensitivity.max()
+        """Where the scanner sees anything and, with few counts, a body can be (few_counts.py); [z, y, x] boolean."""
+        if self._visible is None:
+            sensitivity = self.sensitivity
+            self._visible = sensitivity > INVISIBLE * sensitivity.max()
+            if body_decides(self._sinogram):
+                self._visible &= body(self._projector, self._sinogram)
+        return self._visible
 
     def uniform_activity(self) -> float:
-        """The activity that, filling the field of view, would give as many counts as were measured."""
-        total = float(self.sensitivity.sum(dtype=torch.float64))
+        """The activity that, wherever it is visible, would give as many counts as were measured."""
+        total = float(self.sensitivity[self.visible()].sum(dtype=torch.float64))
         return self.measured_trues / max(total, 1e-12)
 
     @property
@@ -166,20 +170,6 @@ def check_subsets(subsets: int, views: int) -> None:
     """Raises PETDiffusionError "bad-subsets" for fewer than one, or more than there are `views`."""
     if not 1 <= subsets <= views:
         raise PETDiffusionError("bad-subsets", f"From 1 to {views} (the views) subsets are possible, found {subsets}.")
-
-
-def supported_subsets(sinogram: Sinogram, wanted: int) -> int:
-    """The most subsets, up to `wanted`, in which a voxel's lines still hold COUNTS_A_VOXEL counts on average.
-
-    With fewer, EM's update sets every voxel to zero whose lines happened to count nothing in one subset, for ever.
-    """
-    geometry = sinogram.geometry
-    lines = math.prod(geometry.data_shape[:3])
-    counts_a_line = float(sinogram.prompts.clamp(min=0).sum(dtype=torch.float64)) / lines
-    supported = counts_a_line * LINES_A_VIEW * geometry.views * len(geometry.segments) / COUNTS_A_VOXEL
-    if wanted <= supported:
-        return wanted
-    return max(n for n in range(1, wanted + 1) if n == 1 or (geometry.views % n == 0 and n <= supported))
 
 
 def holding_factor(expected_trues: float, measured_trues: float) -> float:

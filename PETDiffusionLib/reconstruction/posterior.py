@@ -30,7 +30,7 @@ class ReconstructionProblem:
     def solve(self, z: torch.Tensor, mu: float) -> torch.Tensor:
         """x for the target `z` [1, 1, z, y, x], both in units of the scale; `mu` per unit squared."""
         model, strength = self.model, mu / self.scale**2 / self.model.subsets
-        target = self.scale * z[0, 0].clamp_min(BARELY_ACTIVE)
+        target = self.scale * z[0, 0].clamp_min(BARELY_ACTIVE) * model.visible()
         image = target
         for _, subset in model.passes(self.iterations):
             ratio, _ = model.back_projected_ratio(subset, image)
@@ -89,13 +89,13 @@ def posterior_sampling(denoiser: Denoiser, model: AcquisitionModel, scale: float
         with torch.enable_grad():
             state = x_t.detach().requires_grad_()
             x0 = denoiser(state, t, condition)
-        image = scale * x0.detach()[0, 0].clamp_min(BARELY_ACTIVE)
+        image = scale * x0.detach()[0, 0].clamp_min(BARELY_ACTIVE) * model.visible()
         with torch.no_grad():
             ratios = sum(model.back_projected_ratio(subset, image)[0] for subset in model.order)
             slope = scale * (ratios - model.sensitivity)[None, None]  # of the log-likelihood along x_0
         (ascent,) = torch.autograd.grad(x0, state, slope)
         length = float(x0.detach().square().mean().sqrt() / ascent.square().mean().sqrt().clamp_min(1e-12))
-        x0 = (x0.detach() + step * length * ascent).clamp_min(0)
+        x0 = (x0.detach() + step * length * ascent).clamp_min(0) * model.visible()
         return x0 * model.hold(scale * x0[0, 0])
 
     return guided

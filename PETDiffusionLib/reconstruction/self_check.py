@@ -16,6 +16,14 @@ import numpy as np
 import torch
 
 from PETDiffusionLib.projection.projector import Projector
+from PETDiffusionLib.reconstruction.few_counts import (
+    CUT_CM2,
+    FEW,
+    VERY_FEW,
+    body_decides,
+    trues_in_air,
+    trues_through_a_voxel,
+)
 from PETDiffusionLib.reconstruction.model import holding_factor
 from PETDiffusionLib.sinograms.sinogram import Sinogram, trues_estimate
 
@@ -27,7 +35,6 @@ TOO_MUCH_ADDITIVE = 0.05  # of the measured trues, missing on those lines
 FOLLOWS_ATTENUATION = 0.5  # slope of log efficiency over log attenuation: real efficiencies have less than 0.1
 DEVIANCE = 1.5  # times the deviance of Poisson counts: unmodelled resolution gives 1.1
 MISFIT = 0.2  # of the counts in a bin: with many counts a smoothing prior alone gives more deviance than that
-NOISE_DECIDES = 0.8  # a smaller factor that held the trues
 LEAST_EXPECTED = 1e-9  # counts: a bin that expects fewer is dead
 PLANES_AT_ONCE = 32
 
@@ -48,6 +55,8 @@ class SelfCheck:
     trues_beside_the_mu_map: float | None  # share of the measured trues on lines without attenuation
     trues_beside_the_mu_map_error: float | None
     mu_map_covers: float | None  # share of the field of view
+    trues_through_a_voxel: float  # counts on its lines, as if without background
+    activity_in_the_body_alone: bool  # with few counts it was looked for where the mu-map leaves a body
 
     @property
     def text(self) -> str:
@@ -83,24 +92,43 @@ def closed(
     measured, error = trues_estimate(sinogram), math.sqrt(prompts)
     factor = holding_factor(expected, max(measured, error)) if hold else 1.0
     deviance, of_poisson, spread = _deviances(sinogram, trues, factor)
-    beside, beside_error = _trues_beside_the_map(sinogram, sinogram.air_lines)
+    beside, beside_error = trues_in_air(sinogram)
     share = max(measured, error, 1e-12)
     check = SelfCheck(
         factor * expected / share, factor, measured, error, prompts / sinogram.prompts.numel(), deviance, of_poisson,
         None if beside is None else beside / share, None if beside is None else beside_error / share,
-        sinogram.facts.get("mu_map_covers"),
+        sinogram.facts.get("mu_map_covers"), trues_through_a_voxel(sinogram),
+        hold and body_decides(sinogram),
     )  # fmt: skip
     _warn_of_the_terms(sinogram, check, warn)
     _warn_of_the_fit(check, spread, warn)
-    if factor < NOISE_DECIDES:
-        a_line = prompts / math.prod(sinogram.geometry.data_shape[:3])
-        warn(
-            "few-counts",
-            f"With {a_line:.2g} counts a line noise decides regional values: the reconstruction expected "
-            f"{expected / share:.2f} times the measured trues, was scaled to {factor * expected / share:.2f}, and its "
-            "organs can read low by a third and more. Smooth more (rdp with a higher --beta), or count for longer.",
-        )
+    _warn_of_few_counts(check, hold, warn)
     return factor, check.facts
+
+
+def _warn_of_few_counts(check: SelfCheck, never_negative: bool, warn: Warn) -> None:
+    """What the counts let the values say, whatever was done to hold the total."""
+    if check.trues_through_a_voxel >= FEW:
+        return
+    lines = f"Only {check.trues_through_a_voxel:.2g} counts (free of background) lie on the lines through a voxel"
+    if not never_negative:
+        means = "single voxels and small organs are noise; means of large regions are right. Use a lower --cutoff."
+    elif not check.activity_in_the_body_alone:
+        means = (
+            "noise beside the body takes trues from it, and organs read low, by a tenth at 30 and a third below 3. "
+            "Give a complete mu-map by --attenuation, which keeps activity in the body, or count for longer."
+        )
+    elif check.trues_through_a_voxel >= VERY_FEW:
+        means = (
+            "activity was looked for in the mu-map's body alone, the mean over the body is right, and single voxels "
+            "and small organs are noise. Smooth more (--post-filter-mm, or rdp with a higher --beta)."
+        )
+    else:
+        means = (
+            "activity was looked for in the mu-map's body alone, and no more than the total in the body is known: "
+            "its distribution is noise. Count for longer."
+        )
+    warn("few-counts", f"{lines}, where {FEW:g} are wanted: {means}")
 
 
 def _warn_of_the_terms(sinogram: Sinogram, check: SelfCheck, warn: Warn) -> None:
@@ -121,6 +149,15 @@ def _warn_of_the_terms(sinogram: Sinogram, check: SelfCheck, warn: Warn) -> None
             f"The normalisation follows the attenuation (a slope of {slope:.2f} between their logarithms, where "
             "efficiencies have none): the attenuation is in it and counts twice. Give one of the two without it.",
         )
+    cut = sinogram.facts.get("mu_map_cut_cm2", 0.0)
+    if cut > CUT_CM2:
+        warn(
+            "self-check-mu-map",
+            f"The mu-map ends inside the body: it covers {check.mu_map_covers:.0%} of the field of view, and where it "
+            f"ends {cut:.0f} cm2 of it are tissue. What lies beyond is taken for air, so that values there and beside "
+            "it are too low. Give a mu-map of the whole field of view.",
+        )
+        return
     beside, error = check.trues_beside_the_mu_map, check.trues_beside_the_mu_map_error
     if beside is None or error is None or abs(beside) < SIGNIFICANT * error:
         return
@@ -159,16 +196,6 @@ def _warn_of_the_fit(check: SelfCheck, spread: float, warn: Warn) -> None:
             f"{check.deviance_a_bin:.3g}, where {check.expected_deviance_a_bin:.3g} is expected): a term is missing or "
             "wrong, the prompts were scaled or corrected before, or the iterations were too few.",
         )
-
-
-def _trues_beside_the_map(sinogram: Sinogram, air: torch.Tensor | None) -> tuple[float | None, float]:
-    """Prompts less additive on the lines `air` that nothing attenuates, and their Poisson error."""
-    if air is None or not bool(air.any()) or "attenuation" not in sinogram.corrected:
-        return None, 0.0
-    chosen = _like(air, sinogram.prompts)
-    prompts = float((sinogram.prompts * chosen).sum(dtype=torch.float64))
-    additive = 0.0 if sinogram.additive is None else float((sinogram.additive * chosen).sum(dtype=torch.float64))
-    return prompts - additive, math.sqrt(max(prompts, 0.0))
 
 
 def _better_mirrored(sinogram: Sinogram) -> str | None:

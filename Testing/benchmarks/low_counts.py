@@ -29,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--planes", type=int, default=4)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--levels", nargs="+", type=float, default=LEVELS, help="counts a bin")
     arguments = parser.parse_args()
     geometry = replace(named_scanner("ecat-962-2d"), rings=arguments.planes)
     expected = project_phantom(make_phantom("head", 3, "fdg"), geometry)
@@ -36,7 +37,7 @@ def main() -> None:
     truth = expected.truth
     body = truth > 0.2 * truth[truth > 0].mean()
     print("counts a bin | method | expected / measured trues | mean / truth | body / truth | maximum (truth's)")
-    for level in LEVELS:
+    for level in arguments.levels:
         sinogram = at_level(expected.measured(seed=None), level)
         assert sinogram.additive is not None and sinogram.multiplicative is not None
         measured = float((sinogram.prompts - sinogram.additive).sum(dtype=torch.float64))

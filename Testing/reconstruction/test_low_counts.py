@@ -14,7 +14,8 @@ from PETDiffusionLib.methods.reconstruct import reconstruct
 from PETDiffusionLib.projection import Projector, make_projector
 from PETDiffusionLib.projection.attenuation import WATER_MU_PER_MM
 from PETDiffusionLib.reconstruction import osem, rdp
-from PETDiffusionLib.reconstruction.model import AcquisitionModel, Update, supported_subsets
+from PETDiffusionLib.reconstruction.few_counts import body_decides, supported_subsets
+from PETDiffusionLib.reconstruction.model import AcquisitionModel, Update
 from PETDiffusionLib.reconstruction.neighbours import Neighbourhood
 from PETDiffusionLib.reconstruction.relative_difference import RelativeDifferencePrior
 from PETDiffusionLib.simulation.phantom import empty_phantom
@@ -83,6 +84,7 @@ def test_the_measured_trues_are_kept(
     values = sitk.GetArrayFromImage(image)
     assert np.isfinite(values).all() and (values >= 0).all()
     assert 0.95 < expected_over_measured(projector, sinogram, image) < 1.05
+    assert ("few-counts" in said) == (counts_a_line < 10)  # whatever held the trues
     assert not [code for code in said if code.startswith("self-check")]  # the model is complete
 
 
@@ -108,6 +110,22 @@ def test_the_objective_of_rdp_never_falls(
     strength = 0.001 * float(model.sensitivity[model.visible()].mean())
     worth = model.likelihood(0, model.expected(0, image)) - strength * prior.value_and_gradient(image)[0]
     assert worth == pytest.approx(objectives[-1], rel=1e-4, abs=0.1)
+
+
+def test_activity_is_kept_in_the_body_where_counts_are_few_and_the_map_is_whole(expected: ExpectedSinogram) -> None:
+    air = expected.attenuation > 0.99
+    few, many = counted(expected, 0.2), counted(expected, 20.0)
+    assert body_decides(few) and not body_decides(many)
+    assert not body_decides(replace(few, air_lines=None))
+    assert not body_decides(replace(few, air_lines=torch.ones_like(air)))  # the map has no body where the trues are
+    for method in ("osem", "rdp"):
+        kept, free = (
+            sitk.GetArrayFromImage(reconstruct(scan, method, iterations=6).image)
+            for scan in (few, replace(few, air_lines=None))
+        )
+        assert (kept[:, 2, 2] == 0).all()
+        inside = expected.truth > 0.5
+        assert free[inside].mean() < kept[inside].mean() < 1.1 * expected.truth[inside].mean()
 
 
 def test_osem_is_not_emptied_by_a_subset_without_counts(expected: ExpectedSinogram, projector: Projector) -> None:
