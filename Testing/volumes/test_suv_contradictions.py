@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -216,6 +217,25 @@ def test_what_a_header_leaves_empty_on_corrections_can_be_stated(
     done = petdiffusion("convert", folder, tmp_path / "out.nrrd", "--unit", "suv", "--corrected")
     assert done.returncode == 0 and "it was stated" in done.stderr
     assert read_volume(tmp_path / "out.nrrd").unit == "suvbw"
+
+
+def test_stated_corrections_serve_denoise_and_a_job(
+    make_series: MakeSeries, petdiffusion, untrained_model: Path, tmp_path: Path
+) -> None:
+    """Without the statement both name the option; with it both write the same, and say what was stated."""
+    folder = make_series(setting(CorrectedImage=None), slices=8)
+    options = {"preset": "fast", "model": str(untrained_model)}
+    silent = petdiffusion("denoise", folder, "a.nrrd", "--model", untrained_model, "--preset", "fast")
+    assert silent.returncode != 0 and "--corrected" in silent.stderr
+    done = petdiffusion("denoise", folder, "a.nrrd", "--model", untrained_model, "--preset", "fast", "--corrected")
+    assert done.returncode == 0 and "it was stated" in done.stderr, done.stderr
+    job = {"schema": 1, "method": "denoise", "inputs": {"image": str(folder)}, "outputs": {"image": "b.nrrd"}}
+    for stated in ({}, {"corrected": True}):
+        (tmp_path / "job.json").write_text(json.dumps(job | {"options": options | stated}))
+        run = petdiffusion("run", "job.json")
+        assert (run.returncode == 0) == bool(stated), run.stdout
+        assert ("it was stated" if stated else "--corrected") in run.stdout + run.stderr
+    np.testing.assert_array_equal(*(read_volume(tmp_path / name).array for name in ("a.nrrd", "b.nrrd")))
 
 
 def test_what_a_header_denies_cannot_be_stated(make_series: MakeSeries) -> None:
