@@ -98,6 +98,7 @@ def reconstruct(
             chosen = BlurringProjector(chosen, psf_mm, grid.voxel_size_mm)
         first = None if start is None else torch.from_numpy(grid.from_image(start)).to(where)
         share = 1 if method == "mlem" else chosen_subsets(sinogram, subsets, warn)
+        chosen = chosen.with_subsets(share)  # kept from here on, so that the closing check uses the same ones
         facts["subsets"] = share
         listen = reporting(progress, iterations, share, objectives)
         values = _iterate(method, chosen, sinogram, grid, iterations, share, beta, first, listen)

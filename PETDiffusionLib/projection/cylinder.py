@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from PETDiffusionLib.projection.axial import Group, Run, Window, runs_of_planes
-from PETDiffusionLib.projection.products import PRODUCT_BYTES, Product, Use, products_of
+from PETDiffusionLib.projection.products import PRODUCT_BYTES, Folded, Matrices, Product, Scratch, Use, products_of
 from PETDiffusionLib.projection.projector import Projector
 from PETDiffusionLib.projection.symmetry import Block, Fold, Grid, folded_blocks
 from PETDiffusionLib.projection.tof import tof_reach
@@ -60,6 +60,9 @@ class CylinderProjector(Projector):
         self._runs = {False: _by_group(first, last), True: _by_group(last, first)}  # by whether the lines are reversed
         self._window = Window.around(np.concatenate([first, last]), z)
         self._planes = len(first)
+        self._scratch = Scratch()  # this and what follows are shared by the projectors of subsets
+        self._matrices: Matrices = {}
+        self._orders: dict[Fold, tuple[torch.Tensor, torch.Tensor]] = {}
         self._set_views(torch.arange(len(self._start)))
 
     def obstacle(self) -> str | None:
@@ -104,10 +107,10 @@ class CylinderProjector(Projector):
         data = image.new_zeros(self._line_shape)
         stack = self._window.cut(image)
         for fold, products in self._products.items():
-            columns = fold.apply(stack).reshape(-1, self._window.slices)
+            folded = Folded.of(self._gathered(stack, self._order(fold)[0], "folded"), self._window)
             for product, use in products:
                 runs = self._runs[fold.reversed_][product.group]
-                for planes, values in product.plane_sums(columns, runs, self._window):
+                for planes, values in product.plane_sums(folded, runs, self._window):
                     values = use.lines_of(self._directed(values, fold))
                     if product.corrects:
                         values = values + data[use.lines, :, planes]
@@ -118,13 +121,24 @@ class CylinderProjector(Projector):
         data = data.reshape(self._planes, *self._line_shape[:2]).permute(1, 2, 0).contiguous()
         stack = data.new_zeros((*self._grid.shape, self._window.slices))
         for fold, products in self._products.items():
-            folded = fold.apply(stack)
-            total = data.new_zeros((folded.shape[0] * folded.shape[1], self._window.slices))
+            columns = self._scratch.take("folded", (stack.shape[0] * stack.shape[1], stack.shape[2]), stack)
+            total = Folded.empty(columns, self._window)
             for product, use in products:
                 runs = self._runs[fold.reversed_][product.group]
-                product.add_transposed(total, partial(self._rows, data, product, use), runs, self._window)
-            stack += fold.undo(total.reshape(folded.shape))
+                rows = partial(self._rows, data, product, use)
+                product.add_transposed(total, rows, runs, self._window, self._scratch)
+            stack += self._gathered(total.joined(self._window), self._order(fold)[1], "unfolded").view(stack.shape)
         return self._window.paste(stack)
+
+    def _order(self, fold: Fold) -> tuple[torch.Tensor, torch.Tensor]:
+        if fold not in self._orders:
+            self._orders[fold] = fold.order(self._grid.shape, self.device)
+        return self._orders[fold]
+
+    def _gathered(self, stack: torch.Tensor, order: torch.Tensor, purpose: str) -> torch.Tensor:
+        """The columns [pixel, slice] of a stack in another order, in memory that serves again."""
+        columns = stack.reshape(-1, self._window.slices)
+        return torch.index_select(columns, 0, order, out=self._scratch.take(purpose, columns.shape, columns))
 
     def _rows(self, data: torch.Tensor, product: Product, use: Use, planes: slice) -> torch.Tensor:
         """The data [line, bin, plane] of some planes, for the product's rows."""
@@ -143,7 +157,7 @@ class CylinderProjector(Projector):
     def _products(self) -> dict[Fold, list[tuple[Product, Use]]]:
         """What is to be multiplied with the image folded in each way. Made on first use: it takes seconds."""
         groups = sorted({group for runs in self._runs.values() for group in runs})
-        parts = (groups, self._voxel[2], self.tof, self._window, self.device)
+        parts = (groups, self._voxel[2], self.tof, self._window, self.device, self._matrices)
         by_fold: dict[Fold, list[tuple[Product, Use]]] = {}
         for product in products_of(self._blocks(), *parts):
             for use in product.uses:

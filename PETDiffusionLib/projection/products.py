@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar
@@ -13,12 +14,64 @@ import torch
 from PETDiffusionLib.projection.axial import Group, Run, Window
 from PETDiffusionLib.projection.in_plane import matrix_of_group, samples_along_y
 from PETDiffusionLib.projection.sparse import SparseMatrix
-from PETDiffusionLib.projection.symmetry import Block, Fold
+from PETDiffusionLib.projection.symmetry import SAME_LINE_MM, Block, Fold, Grid
 from PETDiffusionLib.sinograms.geometry import TimeOfFlight
 
 PRODUCT_BYTES = {"cpu": 2**25, "cuda": 2**29}  # of one product's result: what a cache holds, what keeps a GPU busy
 SAMPLES_AT_ONCE = 2_000_000  # while a matrix is made
 PlaneValues = Callable[[slice], torch.Tensor]
+Matrices = dict[tuple[bytes, Grid, Group, int], tuple[SparseMatrix, range]]  # by folded lines, grid, group and side
+
+
+class Scratch:
+    """Memory that passing results share: fresh pages for each would cost as much as the arithmetic."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, torch.Tensor] = {}
+
+    def take(self, purpose: str, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+        """A contiguous tensor of any values; the last one of the same purpose is lost."""
+        size = math.prod(shape)
+        kept = self._kept.get(purpose)
+        if kept is None or kept.numel() < size or kept.dtype != like.dtype or kept.device != like.device:
+            kept = self._kept[purpose] = like.new_empty(size)
+        return kept[:size].view(*shape)
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A folded image as `columns` [pixel, slice], and its first and last slice beside it, `faces` [2, pixel, 1].
+
+    What lines leave the image through touches single slices, for which whole columns would be walked over and over.
+    """
+
+    columns: torch.Tensor
+    faces: torch.Tensor
+
+    @staticmethod
+    def of(columns: torch.Tensor, window: Window) -> Folded:
+        """Of an image to project."""
+        faces = (
+            columns[:, _faces(window)].T.contiguous() if window.leaves_image else columns.new_empty((0, len(columns)))
+        )
+        return Folded(columns, faces[..., None])
+
+    @staticmethod
+    def empty(columns: torch.Tensor, window: Window) -> Folded:
+        """To add to: `columns` are set to zero."""
+        return Folded(columns.zero_(), columns.new_zeros((2, len(columns), 1)))
+
+    def joined(self, window: Window) -> torch.Tensor:
+        """The columns with all that was added to the faces, in place."""
+        if window.leaves_image:
+            for place, face in zip(_faces(window), self.faces, strict=True):
+                self.columns[:, place] += face[:, 0]
+        return self.columns
+
+
+def _faces(window: Window) -> list[int]:
+    """Where the image's first and last slice are in the window; one that is not in it stands for none."""
+    return [min(max(edge - window.start, 0), window.slices - 1) for edge in (0, window.depth - 1)]
 
 
 @dataclass(frozen=True)
@@ -51,22 +104,22 @@ class Product:
     uses: list[Use]
     corrects: ClassVar[bool] = False  # whether its values are added to those of another product
 
-    def plane_sums(
-        self, columns: torch.Tensor, runs: list[Run], window: Window
-    ) -> Iterator[tuple[slice, torch.Tensor]]:
-        """For the folded image's `columns` [pixel, slice]: planes, and their values [row, bin, plane]."""
-        shifted = self.matrix.multiply(columns).reshape(self.rows, len(self.shifts), -1, window.slices)
+    def plane_sums(self, folded: Folded, runs: list[Run], window: Window) -> Iterator[tuple[slice, torch.Tensor]]:
+        """For the folded image: planes, and their values [row, bin, plane]."""
+        shifted = self.matrix.multiply(folded.columns).reshape(self.rows, len(self.shifts), -1, window.slices)
         for run in runs:
             yield run.planes, run.diagonals(shifted, self.shifts.start, window.start).sum(1)
 
-    def add_transposed(self, total: torch.Tensor, values_of: PlaneValues, runs: list[Run], window: Window) -> None:
-        """The transpose of `plane_sums`: from values [row, bin, plane] of planes to the columns `total`, added."""
+    def add_transposed(
+        self, total: Folded, values_of: PlaneValues, runs: list[Run], window: Window, scratch: Scratch
+    ) -> None:
+        """The transpose of `plane_sums`: from values [row, bin, plane] of planes to the folded image `total`, added."""
         bins = self.matrix.shape[0] // (self.rows * len(self.shifts))
-        shifted = total.new_zeros((self.rows, len(self.shifts), bins, window.slices))
+        shifted = scratch.take("shifted", (self.rows, len(self.shifts), bins, window.slices), total.columns).zero_()
         for run in runs:
             diagonals = run.diagonals(shifted, self.shifts.start, window.start)
             diagonals += values_of(run.planes)[:, None]
-        self.matrix.add_transposed(total, shifted.reshape(-1, window.slices))
+        self.matrix.add_transposed(total.columns, shifted.reshape(-1, window.slices))
 
 
 @dataclass(frozen=True)
@@ -80,26 +133,23 @@ class BeyondImage(Product):
     side: int
     corrects = True
 
-    def plane_sums(
-        self, columns: torch.Tensor, runs: list[Run], window: Window
-    ) -> Iterator[tuple[slice, torch.Tensor]]:
+    def plane_sums(self, folded: Folded, runs: list[Run], window: Window) -> Iterator[tuple[slice, torch.Tensor]]:
         for run in runs:
             edge, planes, places = self._edge(run, window)
             if places:
-                column = columns[:, edge - window.start, None]
-                shifted = self.matrix.multiply(column).reshape(self.rows, len(self.shifts), -1)
+                shifted = self.matrix.multiply(folded.faces[int(edge > 0)]).reshape(self.rows, len(self.shifts), -1)
                 yield planes, -shifted[:, places].transpose(1, 2)
 
-    def add_transposed(self, total: torch.Tensor, values_of: PlaneValues, runs: list[Run], window: Window) -> None:
+    def add_transposed(
+        self, total: Folded, values_of: PlaneValues, runs: list[Run], window: Window, scratch: Scratch
+    ) -> None:
         for run in runs:
             edge, planes, places = self._edge(run, window)
             if places:
                 values = values_of(planes)
-                shifted = total.new_zeros((self.rows, len(self.shifts), values.shape[1]))
+                shifted = values.new_zeros((self.rows, len(self.shifts), values.shape[1]))
                 shifted[:, places] = -values.transpose(1, 2)
-                column = total.new_zeros((len(total), 1))
-                self.matrix.add_transposed(column, shifted.reshape(-1, 1))
-                total[:, edge - window.start] += column[:, 0]
+                self.matrix.add_transposed(total.faces[int(edge > 0)], shifted.reshape(-1, 1))
 
     def _edge(self, run: Run, window: Window) -> tuple[int, slice, list[int]]:
         """The image's slice in question, the planes of the run that meet it, and where among the shifts they do."""
@@ -117,8 +167,13 @@ def products_of(
     tof: TimeOfFlight | None,
     window: Window,
     device: torch.device,
+    known: Matrices,
 ) -> Iterator[Product]:
-    """The products of the folded lines in `blocks`, in batches whose results are of a handy size."""
+    """The products of the folded lines in `blocks`, in batches whose results are of a handy size.
+
+    Matrices are taken from those that are `known`, and added to them: subsets of views that mirror each other fold to
+    the same lines.
+    """
     bins = 1 if tof is None else tof.bins
     for block, group in product(blocks, groups):
         height, width = block.grid.shape
@@ -126,11 +181,16 @@ def products_of(
         batch = max(1, int(min(PRODUCT_BYTES[device.type] / row_bytes, SAMPLES_AT_ONCE / (height * bins))))
         for first in range(0, len(block.start_mm), batch):
             start, end = block.start_mm[first : first + batch], block.end_mm[first : first + batch]
-            samples = samples_along_y(start, end, block.grid)
+            lines = np.round(np.stack([start, end]) / SAME_LINE_MM).astype(np.int64).tobytes()
+            samples = None
             uses = list(_uses(block, range(first, first + len(start)), device))
             for side in (0, -1, 1) if window.leaves_image else (0,):
-                matrix, shifts = matrix_of_group(samples, group, slice_mm, height * width, tof, side)
-                parts = (group, SparseMatrix(matrix, device), len(start), shifts, uses)
+                key = (lines, block.grid, group, side)
+                if key not in known:
+                    samples = samples or samples_along_y(start, end, block.grid)
+                    matrix, shifts = matrix_of_group(samples, group, slice_mm, height * width, tof, side)
+                    known[key] = SparseMatrix(matrix, device), shifts
+                parts = (group, known[key][0], len(start), known[key][1], uses)
                 yield Product(*parts) if side == 0 else BeyondImage(*parts, side)
 
 

@@ -59,6 +59,11 @@ class Fold:
         image = image.flip(self._flips) if self._flips else image
         return image.transpose(0, 1) if self.transposed else image
 
+    def order(self, shape: tuple[int, int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """`apply` and `undo` as indices of the pixels (y * width + x) of images [y, x]: to gather whole columns by."""
+        order = self.apply(torch.arange(shape[0] * shape[1], device=device).reshape(shape)).reshape(-1)
+        return order, order.argsort()
+
     @property
     def _flips(self) -> list[int]:
         return [0] * self.flipped_y + [1] * self.flipped_x

@@ -12,7 +12,7 @@ from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.projection.planes import bit_reversed
 from PETDiffusionLib.projection.projector import Projector
 from PETDiffusionLib.reconstruction.few_counts import body, body_decides, supported_subsets
-from PETDiffusionLib.sinograms.sinogram import Sinogram, trues_estimate
+from PETDiffusionLib.sinograms.sinogram import Sinogram, total, trues_estimate
 
 INVISIBLE = 1e-4  # of the largest sensitivity: a voxel below it is not seen by the scanner
 MOST_OFF = 0.03  # of the measured trues: how far the expected ones may be from them
@@ -42,12 +42,14 @@ class AcquisitionModel:
         check_subsets(subsets, sinogram.geometry.views)
         self.subsets = subsets
         self.order = sorted(range(subsets), key=lambda k: bit_reversed(k, subsets))  # far-apart views in succession
-        self._projector = projector.with_subsets(subsets)
+        self._projector = projector if projector.subset_count == subsets else projector.with_subsets(subsets)
         self._sinogram = sinogram
         self._sensitivities: dict[int, torch.Tensor] = {}
         self._sensitivity: torch.Tensor | None = None
         self._visible: torch.Tensor | None = None
-        self._floor = max(1e-5 * float(sinogram.prompts.clamp(min=0).mean()), 1e-12)  # of an expectation, in counts
+        self._floor = max(
+            1e-5 * total(sinogram.prompts, 0) / sinogram.prompts.numel(), 1e-12
+        )  # of an expectation, in counts
 
     @property
     def bins(self) -> int:
@@ -65,18 +67,17 @@ class AcquisitionModel:
     def sensitivity(self) -> torch.Tensor:
         """P^T m over all subsets, kept: the counts of one unit of activity in each voxel."""
         if self._sensitivity is None:
-            total = torch.zeros(self._projector.image_shape, device=self._sinogram.prompts.device)
+            self._sensitivity = torch.zeros(self._projector.image_shape, device=self._sinogram.prompts.device)
             for subset in range(self.subsets):
-                total += self.subset_sensitivity(subset)
-            self._sensitivity = total
+                self._sensitivity += self.subset_sensitivity(subset)
         return self._sensitivity
 
     def subset_sensitivity(self, subset: int) -> torch.Tensor:
         """P_k^T m_k, kept."""
         if subset not in self._sensitivities:
             projector = self._projector.subset(subset)
-            factors = torch.ones(projector.data_shape, device=self._sinogram.prompts.device)
-            self._sensitivities[subset] = projector.adjoint(self._times_factors(subset, factors))
+            ones = torch.ones(1, device=self._sinogram.prompts.device).expand(projector.data_shape)
+            self._sensitivities[subset] = projector.adjoint(self._times_factors(subset, ones))
         return self._sensitivities[subset]
 
     def visible(self) -> torch.Tensor:
@@ -90,14 +91,13 @@ class AcquisitionModel:
 
     def uniform_activity(self) -> float:
         """The activity that, wherever it is visible, would give as many counts as were measured."""
-        total = float(self.sensitivity[self.visible()].sum(dtype=torch.float64))
-        return self.measured_trues / max(total, 1e-12)
+        seen = float(self.sensitivity[self.visible()].sum(dtype=torch.float64))
+        return self.measured_trues / max(seen, 1e-12)
 
     @property
     def measured_trues(self) -> float:
         """Prompts less additive, but not less than their own Poisson error: what an image may be as large as."""
-        prompts = float(self._sinogram.prompts.clamp(min=0).sum(dtype=torch.float64))
-        return max(trues_estimate(self._sinogram), math.sqrt(prompts), 1e-6)
+        return max(trues_estimate(self._sinogram), math.sqrt(total(self._sinogram.prompts, 0)), 1e-6)
 
     def hold(self, image: torch.Tensor) -> float:
         """The factor that brings the expected trues of `image` within MOST_OFF of the measured ones; 1 if they are."""
@@ -118,12 +118,12 @@ class AcquisitionModel:
 
     def ratio(self, subset: int, expected: torch.Tensor) -> torch.Tensor:
         """y_k over its expectation."""
-        return self._part(self._sinogram.prompts, subset).clamp(min=0) / expected.clamp(min=self._floor)
+        return self._part(self._sinogram.prompts, subset).clamp(min=0).div_(expected.clamp(min=self._floor))
 
     def likelihood(self, subset: int, expected: torch.Tensor) -> float:
         """sum(y_k log ybar_k - ybar_k) of the subset's expectation."""
         counts, expected = self._part(self._sinogram.prompts, subset).clamp(min=0), expected.clamp(min=self._floor)
-        return float((torch.xlogy(counts, expected) - expected).sum(dtype=torch.float64))
+        return float(torch.xlogy(counts, expected).sub_(expected).sum(dtype=torch.float64))
 
     def back_projected(self, subset: int, lines: torch.Tensor) -> torch.Tensor:
         """P_k^T m_k of the subset's `lines`."""
@@ -157,7 +157,7 @@ def chosen_subsets(sinogram: Sinogram, asked: int | None, warn: Callable[[str, s
     check_subsets(wanted, sinogram.geometry.views)
     taken = supported_subsets(sinogram, wanted)
     if taken < wanted:
-        a_line = float(sinogram.prompts.mean(dtype=torch.float64)) * math.prod(sinogram.geometry.data_shape[3:])
+        a_line = total(sinogram.prompts) / math.prod(sinogram.geometry.data_shape[:3])
         warn(
             "subsets",
             f"With {a_line:.2g} counts a line, {wanted} subsets would see too few counts each and empty the volume: "

@@ -25,7 +25,7 @@ from PETDiffusionLib.reconstruction.few_counts import (
     trues_through_a_voxel,
 )
 from PETDiffusionLib.reconstruction.model import holding_factor
-from PETDiffusionLib.sinograms.sinogram import Sinogram, trues_estimate
+from PETDiffusionLib.sinograms.sinogram import PLANES_AT_ONCE, Sinogram, total, trues_estimate
 
 SIGNIFICANT = 5.0  # standard deviations
 TRUES_OFF = 0.05  # of the measured trues: how far expected ones may be off
@@ -36,7 +36,6 @@ FOLLOWS_ATTENUATION = 0.5  # slope of log efficiency over log attenuation: real 
 DEVIANCE = 1.5  # times the deviance of Poisson counts: unmodelled resolution gives 1.1
 MISFIT = 0.2  # of the counts in a bin: with many counts a smoothing prior alone gives more deviance than that
 LEAST_EXPECTED = 1e-9  # counts: a bin that expects fewer is dead
-PLANES_AT_ONCE = 32
 
 Warn = Callable[[str, str], None]
 
@@ -84,11 +83,8 @@ def closed(
 
     Says by `warn(code, sentence)` what lies outside the bounds. Without `hold` the factor is 1.
     """
-    trues = projector.forward(image)
-    if sinogram.multiplicative is not None:
-        trues *= _like(sinogram.multiplicative, trues)
-    expected = float(trues.sum(dtype=torch.float64))
-    prompts = max(float(sinogram.prompts.clamp(min=0).sum(dtype=torch.float64)), 0.0)
+    trues = _expected_trues(projector, sinogram, image)
+    expected, prompts = total(trues), total(sinogram.prompts, 0)
     measured, error = trues_estimate(sinogram), math.sqrt(prompts)
     factor = holding_factor(expected, max(measured, error)) if hold else 1.0
     deviance, of_poisson, spread = _deviances(sinogram, trues, factor)
@@ -129,6 +125,16 @@ def _warn_of_few_counts(check: SelfCheck, never_negative: bool, warn: Warn) -> N
             "its distribution is noise. Count for longer."
         )
     warn("few-counts", f"{lines}, where {FEW:g} are wanted: {means}")
+
+
+def _expected_trues(projector: Projector, sinogram: Sinogram, image: torch.Tensor) -> torch.Tensor:
+    """m P x, subset by subset: their projectors are made already."""
+    trues = torch.empty_like(sinogram.prompts)
+    for subset in range(projector.subset_count):
+        trues[:, subset :: projector.subset_count] = projector.subset(subset).forward(image)
+    if sinogram.multiplicative is not None:
+        trues *= _like(sinogram.multiplicative, trues)
+    return trues
 
 
 def _warn_of_the_terms(sinogram: Sinogram, check: SelfCheck, warn: Warn) -> None:
@@ -242,7 +248,7 @@ def _deviances(sinogram: Sinogram, trues: torch.Tensor, factor: float) -> tuple[
     Of live bins. `trues` times `factor` is expected beside the additive term.
     """
     table = _poisson_deviances()
-    total, bins = 0.0, 0
+    deviance, bins = 0.0, 0
     histogram = torch.zeros(len(table[0]), dtype=torch.float64)
     low, high = float(table[0][0]), float(table[0][-1])
     for start in range(0, len(trues), PLANES_AT_ONCE):
@@ -252,11 +258,11 @@ def _deviances(sinogram: Sinogram, trues: torch.Tensor, factor: float) -> tuple[
             expected += sinogram.additive[planes]
         live = expected > LEAST_EXPECTED
         expected, counts = expected[live], sinogram.prompts[planes][live].clamp(min=0)
-        total += 2 * float((torch.xlogy(counts, counts / expected) - counts + expected).sum(dtype=torch.float64))
+        deviance += 2 * float((torch.xlogy(counts, counts / expected) - counts + expected).sum(dtype=torch.float64))
         bins += len(counts)
         histogram += torch.histc(expected.log().clamp_(low, high).float(), len(histogram), low, high).double().cpu()
     share = histogram.numpy() / max(bins, 1)
-    return total / max(bins, 1), float(share @ table[1]), math.sqrt(float(share @ table[2]) / max(bins, 1))
+    return deviance / max(bins, 1), float(share @ table[1]), math.sqrt(float(share @ table[2]) / max(bins, 1))
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ from PETDiffusionLib.sinograms.geometry import ScannerGeometry
 
 AIR = 0.99  # an attenuation factor above it: nothing is on the line
 LINES_COMPARED = 100_000  # of a sinogram's, for how one term follows another
+PLANES_AT_ONCE = 16  # of a sinogram, where a copy of all would take much memory
 EFFECTS = ("attenuation", "normalisation", "randoms", "scatter")
 
 
@@ -104,8 +105,20 @@ class Sinogram:
 
 def trues_estimate(sinogram: Sinogram) -> float:
     """The counts that came from activity as the terms say: prompts less additive."""
-    additive = 0.0 if sinogram.additive is None else float(sinogram.additive.sum(dtype=torch.float64))
-    return float(sinogram.prompts.sum(dtype=torch.float64)) - additive
+    return total(sinogram.prompts) - (0.0 if sinogram.additive is None else total(sinogram.additive))
+
+
+def total(values: torch.Tensor, at_least: float | None = None, where: torch.Tensor | None = None) -> float:
+    """The sum of [plane, ...] in double precision; of values clamped from below, and of those `where` only, if given.
+
+    Some planes at a time: a sum of other precision than its data's copies them all.
+    """
+    result = 0.0
+    for start in range(0, len(values), PLANES_AT_ONCE):
+        planes = slice(start, start + PLANES_AT_ONCE)
+        part = values[planes] if at_least is None else values[planes].clamp(min=at_least)
+        result += float((part if where is None else part * where[planes]).sum(dtype=torch.float64))
+    return result
 
 
 def _slope(attenuation: torch.Tensor, efficiency: torch.Tensor) -> float:
