@@ -18,6 +18,7 @@ from PETDiffusionLib.volumes.dcm2niix import in_bids_keys
 from PETDiffusionLib.volumes.decay import decay_factor
 from PETDiffusionLib.volumes.frames import FrameTime
 from PETDiffusionLib.volumes.nuclides import nuclide_named
+from PETDiffusionLib.volumes.radiopharmacy import believed_half_life, positive
 from PETDiffusionLib.volumes.sidecar import sidecar_path
 from PETDiffusionLib.volumes.units import UNIT_KEY, activity_mbq, parse_unit
 from PETDiffusionLib.volumes.volume import UNITS, Unit
@@ -247,22 +248,21 @@ def _brought_to_zero(
 
 
 def _tracer(document: Mapping[str, object], who: str, sentences: list[str]) -> dict[str, object]:
-    """Nuclide, half-life and dose. A half-life that is not the nuclide's is said; without one the nuclide's serves."""
+    """Nuclide, half-life (by the rule for DICOM, `believed_half_life`) and dose."""
     facts: dict[str, object] = {}
     stated = document.get("TracerRadionuclide")
     nuclide = nuclide_named(stated)
     if isinstance(stated, str) and stated.strip():
         facts["nuclide"] = nuclide.symbol if nuclide else stated
-    half_life = _number(document.get("RadionuclideHalfLife"))
-    if half_life is not None and half_life > 0:
+    witnesses = [one for one in (nuclide, nuclide_named(document.get("TracerName"))) if one is not None]
+    half_life, said, doubt = believed_half_life(
+        positive(_number(document.get("RadionuclideHalfLife"))), witnesses, "RadionuclideHalfLife"
+    )
+    sentences += [f"{who}: {one}" for one in said]
+    if doubt is not None:
+        sentences.append(f"{who}: {doubt}; no half-life was taken. State --half-life-minutes.")
+    elif half_life is not None:
         facts["half_life_s"] = half_life
-        if nuclide is not None and not nuclide.has_half_life(half_life):
-            sentences.append(
-                f"{who} says TracerRadionuclide {stated}, whose half-life is {nuclide.half_life_s:g} s, and "
-                f"RadionuclideHalfLife {half_life:g} s, which was taken. Check both."
-            )
-    elif nuclide is not None:
-        facts["half_life_s"] = nuclide.half_life_s
     dose, unit = _number(document.get("InjectedRadioactivity")), document.get("InjectedRadioactivityUnits")
     if dose is not None and dose > 0:
         mbq = activity_mbq(dose, unit) if isinstance(unit, str) else None

@@ -6,6 +6,7 @@ import numpy as np
 
 from PETDiffusionLib.volumes.nuclides import NUCLIDES
 
+# No standard sets these limits: all are chosen, wide enough that usual patients and protocols pass in silence.
 HEAVIEST_KG = 650.0  # the heaviest human on record weighed 635 kg
 SMALLEST_HUMAN_KG = 2.0  # below it, an animal's
 PLAUSIBLE_BMI = (10.0, 60.0)

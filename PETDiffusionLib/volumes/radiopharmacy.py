@@ -130,9 +130,9 @@ def believed_dose(
 
 
 def believed_half_life(
-    stated_s: float | None, witnesses: Sequence[Nuclide]
+    stated_s: float | None, witnesses: Sequence[Nuclide], field: str = tag_name("RadionuclideHalfLife")
 ) -> tuple[float | None, list[str], str | None]:
-    """The half-life in seconds, warnings, and what is unclear, from the tag and the nuclides that the header names.
+    """The half-life in seconds, warnings, and what is unclear, from `field` and the nuclides that the header names.
 
     A half-life is believed that is the named nuclide's. Where they contradict each other, the majority counts, and a
     half-life that is no nuclide's (one in minutes, say) counts for nothing; where there is none, nothing is taken.
@@ -142,13 +142,13 @@ def believed_half_life(
         if len(votes) != 1:
             return None, [], None
         only = NUCLIDES[next(iter(votes))]
-        said = f"{tag_name('RadionuclideHalfLife')} is missing; that of {only.name}, which the header names, was taken"
+        said = f"{field} is missing; that of {only.name}, which the header names, was taken"
         return only.half_life_s, [f"{said} ({only.half_life_s:g} s)."], None
     owners = {nuclide.symbol for nuclide in nuclides_with_half_life(stated_s)}
     own = next((symbol for symbol in votes if symbol in owners), next(iter(owners), None))
     if own is not None:
         votes[own] += 1
-    tag = f"{tag_name('RadionuclideHalfLife')} {stated_s:g} s"
+    tag = f"{field} {stated_s:g} s"
     if not votes:
         return _half_life_of_nothing(stated_s, tag)
     (symbol, most), *others = votes.most_common()

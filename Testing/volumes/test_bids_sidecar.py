@@ -85,7 +85,7 @@ def test_a_dose_in_mbq_where_dicom_has_becquerels_is_said(tmp_path: Path) -> Non
     [
         ({"RadionuclideTotalDose": 4e8}, ("InjectedRadioactivity 300", "400")),
         ({"DecayCorrection": "NONE"}, ("DecayCorrection NONE", "ImageDecayCorrected True")),
-        ({"RadionuclideHalfLife": 109.77}, ("F18", "109.77")),
+        ({"RadionuclideHalfLife": 109.77}, ("fluorine-18", "109.77")),
         ({"BodyWeightUnits": None}, ("BodyWeight 70 without a unit",)),
         ({"BodyWeightUnits": "stone"}, ("BodyWeight 70 in 'stone'",)),
         ({"InjectedRadioactivityUnits": None}, ("InjectedRadioactivity 300", "not taken")),
@@ -96,6 +96,22 @@ def test_a_dose_in_mbq_where_dicom_has_becquerels_is_said(tmp_path: Path) -> Non
 def test_contradictions_and_gaps_are_said(tmp_path: Path, change: dict[str, object], words: tuple[str, ...]) -> None:
     document = {key: value for key, value in (COMPLETE | change).items() if value is not None}
     assert said(read_volume(scan(tmp_path, document)), *words)
+
+
+@pytest.mark.parametrize(
+    ("change", "taken", "words"),
+    [
+        ({"RadionuclideHalfLife": 109.77}, 6586.2, ("fluorine-18", "109.77")),
+        ({"RadionuclideHalfLife": 1221.8, "TracerName": "FDG"}, 6586.2, ("carbon-11", "fluorine-18")),
+        ({"RadionuclideHalfLife": 1221.8}, None, ("carbon-11", "no half-life was taken", "--half-life-minutes")),
+    ],
+)
+def test_a_half_life_of_another_nuclide_is_weighed_as_in_dicom(
+    tmp_path: Path, change: dict[str, object], taken: float | None, words: tuple[str, ...]
+) -> None:
+    volume = read_volume(scan(tmp_path, COMPLETE | change))
+    assert volume.facts.get("half_life_s") == (None if taken is None else pytest.approx(taken, rel=1e-3))
+    assert said(volume, *words)
 
 
 def test_what_is_stated_by_hand_against_the_json_is_said_with_both(tmp_path: Path) -> None:
