@@ -260,6 +260,7 @@ def _tracer(document: Mapping[str, object], who: str, sentences: list[str]) -> d
     )
     sentences += [f"{who}: {one}" for one in said]
     if doubt is not None:
+        facts["half_life_doubt"] = doubt
         sentences.append(f"{who}: {doubt}; no half-life was taken. State --half-life-minutes.")
     elif half_life is not None:
         facts["half_life_s"] = half_life

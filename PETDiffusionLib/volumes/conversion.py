@@ -180,6 +180,8 @@ def _complete(volume: Volume, stated: _Stated) -> tuple[_Stated, list[str]]:
         )
     _check_stated(stated.__dict__)
     warnings = []
+    if known["half_life_s"] is None and known["minutes"] and (doubt := volume.facts.get("half_life_doubt")):
+        raise PETDiffusionError("no-suv", f"Between Bq/ml and SUV: {doubt}. State --half-life-minutes.")
     if known["half_life_s"] is None and known["minutes"] and volume.facts.get("modality") != "PT":
         named = nuclide_named(volume.facts.get("nuclide")) or nuclide_named(volume.facts.get("tracer"))
         if named is not None:

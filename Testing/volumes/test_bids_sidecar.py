@@ -112,6 +112,9 @@ def test_a_half_life_of_another_nuclide_is_weighed_as_in_dicom(
     volume = read_volume(scan(tmp_path, COMPLETE | change))
     assert volume.facts.get("half_life_s") == (None if taken is None else pytest.approx(taken, rel=1e-3))
     assert said(volume, *words)
+    if taken is None:
+        with pytest.raises(PETDiffusionError, match="--half-life-minutes"):
+            to_suv(volume)
 
 
 def test_what_is_stated_by_hand_against_the_json_is_said_with_both(tmp_path: Path) -> None:
