@@ -111,8 +111,8 @@ def _check(sinogram: Sinogram) -> None:
     if sinogram.geometry.tof is not None:
         raise PETDiffusionError(
             "no-scatter",
-            "Scatter is estimated for sinograms without time of flight; this one has TOF bins. Give the expected "
-            "scatter by --additive, or sum the TOF bins.",
+            "Scatter is estimated for sinograms without time of flight; this one has TOF bins. Leave --scatter out, "
+            "and give the expected randoms plus scatter of every TOF bin by --additive.",
         )
     for effect in ("attenuation", "normalisation"):
         if effect not in sinogram.corrected:

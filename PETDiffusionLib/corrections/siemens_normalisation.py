@@ -44,6 +44,11 @@ class NormComponents:
     paralyzing: np.ndarray | None
     non_paralyzing: np.ndarray | None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of COMPONENTS that are there."""
+        return COMPONENTS[: NEEDED if self.paralyzing is None or self.non_paralyzing is None else None]
+
 
 def is_norm_header(path: Path) -> bool:
     """Whether a file is the header of a component-based normalisation."""
@@ -91,16 +96,15 @@ def efficiencies(
     without them dead time is left out. Raises PETDiffusionError "bad-normalisation" where it is of another scanner.
     """
     _check_scanner(norm, geometry)
+    if geometry.mashing > 1:  # STIR sums the unmashed views alike
+        unmashed = replace(geometry, views=geometry.views * geometry.mashing)
+        whole = efficiencies(norm, unmashed, bucket_singles)
+        return whole.reshape(len(whole), geometry.views, geometry.mashing, -1).sum(dim=2)
     pairs = CrystalPairs(geometry)
     crystals = without_gaps(norm.crystals)
     if bucket_singles is not None:
         crystals = crystals * live_share(norm, np.asarray(bucket_singles, float), crystals.shape)
     summed = pairs.products(crystals, 1 / axial_factors(norm, geometry))
-    if geometry.mashing > 1:
-        raise PETDiffusionError(
-            "bad-normalisation",
-            f"Siemens' normalisation is for unmashed views, this sinogram merges {geometry.mashing}. Bin it again.",
-        )
     block = norm.interference.shape[1]
     across = norm.interference[:, np.arange(geometry.views) % block].T  # [view, tangential]
     return torch.from_numpy(summed * across * _geometric_rows(norm, pairs)[:, None, :]).float()

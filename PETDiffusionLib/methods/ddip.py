@@ -355,5 +355,5 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
     progress("Writing", 1.0)
     for role, image in (("image", result.image), ("uncertainty", result.uncertainty)):
         if role in job.outputs:
-            write_volume(Volume(image, result.unit, {}), job.outputs[role])
-    return result.facts | {"unit": result.unit}
+            write_volume(Volume(image, result.unit, sinogram.volume_facts), job.outputs[role])
+    return result.facts | sinogram.frame_facts | sinogram.term_facts | {"unit": result.unit}

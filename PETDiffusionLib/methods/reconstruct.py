@@ -123,8 +123,8 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
         sinogram, job.method, **options, start=start, device=job.device, progress=progress, warn=warn
     )  # fmt: skip
     progress("Writing", 1.0)
-    write_volume(Volume(result.image, result.unit, sinogram.frame_facts), job.outputs["image"])
-    return result.facts | sinogram.frame_facts | {"unit": result.unit}
+    write_volume(Volume(result.image, result.unit, sinogram.volume_facts), job.outputs["image"])
+    return result.facts | sinogram.frame_facts | sinogram.term_facts | {"unit": result.unit}
 
 
 def _run_frames(job: Any, options: dict[str, Any], progress: Progress, warn: Warn) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _run_frames(job: Any, options: dict[str, Any], progress: Progress, warn: War
                 facts = {**sinogram.frame_facts, "source": path.name, "decay_corrected": False}
                 writer = stack.enter_context(FrameWriter(job.outputs["image"], volume, window.frames, facts))
             writer.write(volume)
-            results.append(result.facts | sinogram.frame_facts)
+            results.append(result.facts | sinogram.frame_facts | sinogram.term_facts)
     for sentence in frames.opened.warnings:
         warn_once("list-mode", sentence)
     return results[0] | {"unit": result.unit, "frames": results}

@@ -141,6 +141,8 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
         "scanner": sinogram.geometry.name,
         "prompts": float(sinogram.prompts.sum(dtype=torch.float64)),
         "not_corrected": sinogram.not_corrected,
+        **sinogram.frame_facts,
+        **sinogram.term_facts,
     }
     if job.method == "restore-sinogram":
         progress("Writing", 1.0)
@@ -154,7 +156,8 @@ def run(job: Any, progress: Progress, warn: Warn) -> dict[str, Any]:
         images["uncertainty"] = held * _spread(restorer, options, job.seed, shares)
     progress("Writing", 1.0)
     for role, array in images.items():
-        write_volume(Volume(_image(grid, array, options["post_filter_mm"]), unit, {}), job.outputs[role])
+        image_of = _image(grid, array, options["post_filter_mm"])
+        write_volume(Volume(image_of, unit, sinogram.volume_facts), job.outputs[role])
     return facts | {"unit": unit, "grid": grid.described(), **checked}
 
 

@@ -96,7 +96,9 @@ def read_measurement(
         binned = read_list_mode(path, window, _first_tenth(progress), with_pairs="normalisation" not in inputs)
         sinogram = with_terms(binned, inputs, options, warn)
     elif window.is_default:
-        sinogram = with_terms(read_sinogram(path, options["additive_is"]), inputs, options, warn)
+        sinogram = with_terms(
+            read_sinogram(path, options["additive_is"], with_pairs="normalisation" not in inputs), inputs, options, warn
+        )
     else:
         raise not_list_mode(path)
     return with_estimates(sinogram, inputs, options, progress, warn, device)
@@ -120,10 +122,9 @@ def with_terms(sinogram: Sinogram, inputs: Mapping[str, Path], options: Mapping[
     """A sinogram with the terms of a job's other inputs. Raises PETDiffusionError where they do not fit."""
     if options["patient_position"] is not None:
         sinogram = replace(sinogram, geometry=sinogram.geometry.with_patient(options["patient_position"]))
-    if "normalisation" in inputs and sinogram.facts.get("multiplicative_is") == "pairs":
-        sinogram = replace(sinogram, multiplicative=None)  # efficiencies know how many pairs a bin sums
+    said = partial(warn, "term")
     if "attenuation_factors" in inputs:
-        factors = read_term(inputs["attenuation_factors"], sinogram)
+        factors = read_term(inputs["attenuation_factors"], sinogram, said)
         if factors.min() < 0 or factors.max() > 1.001:
             raise PETDiffusionError(
                 "bad-factors",
@@ -137,15 +138,14 @@ def with_terms(sinogram: Sinogram, inputs: Mapping[str, Path], options: Mapping[
             _without(sinogram, "attenuation"), mu.image, _mu_unit(mu, options["attenuation_unit"])
         )
     if "normalisation" in inputs:
-        efficiency = _read_efficiency(inputs["normalisation"], sinogram, warn)
-        sinogram = _without(sinogram, "normalisation").with_factors(efficiency, "normalisation")
+        sinogram = _with_normalisation(_without(sinogram, "normalisation"), inputs["normalisation"], warn)
     if "additive" in inputs:
-        background = read_term(inputs["additive"], sinogram)
+        background = read_term(inputs["additive"], sinogram, said)
         sinogram = with_additive(
             _without(sinogram, "randoms", "scatter"), background, options["additive_is"] or "counts"
         )
     if "delayed" in inputs:
-        sinogram = replace(_without(sinogram, "randoms"), delayed=read_term(inputs["delayed"], sinogram))
+        sinogram = replace(_without(sinogram, "randoms"), delayed=read_term(inputs["delayed"], sinogram, said))
     return sinogram
 
 
@@ -172,25 +172,29 @@ def with_estimates(
         randoms = estimated_randoms(sinogram.delayed, sinogram.geometry, partial(progress, "Estimating randoms"))
         if randoms.ndim < sinogram.prompts.ndim:  # delayeds without TOF, which randoms do not know anyway
             randoms = (randoms / sinogram.prompts.shape[3])[..., None].expand(sinogram.prompts.shape)
-        sinogram = sinogram.with_background(randoms, "randoms")
+        counted = {"randoms_from_delayed": float(sinogram.delayed.sum(dtype=torch.float64))}
+        sinogram = replace(sinogram, facts={**sinogram.facts, **counted}).with_background(randoms, "randoms")
     if options["scatter"] == "estimate":
         sinogram = _with_estimated_scatter(sinogram, inputs, options, progress, warn, device)
     return sinogram
 
 
-def _read_efficiency(path: Path, sinogram: Sinogram, warn: Warn) -> torch.Tensor:
-    """The efficiency of every bin from a sinogram of it, or from a component file."""
+def _with_normalisation(sinogram: Sinogram, path: Path, warn: Warn) -> Sinogram:
+    """With the efficiency of every bin from a sinogram of it, or from a component file."""
     if not is_norm_header(path):
-        return read_term(path, sinogram)
+        return sinogram.with_factors(read_term(path, sinogram, partial(warn, "term")), "normalisation")
     norm = read_norm(path)
     singles = sinogram.facts.get("bucket_singles")
     if norm.paralyzing is not None and singles is None:
         warn(
             "dead-time",
-            "The sinogram does not state the singles rates of its blocks, so the dead time in the normalisation is "
-            "left out: at high activity the values are too low.",
+            "The sinogram does not state the singles rates of all its buckets, so the dead time in the normalisation "
+            "is left out: at high activity the values are too low.",
         )
-    return efficiencies(norm, sinogram.geometry, singles)
+    facts: dict[str, Any] = {"normalisation_components": list(norm.names)}
+    facts["dead_time"] = "none in the file" if norm.paralyzing is None else "left out" if singles is None else "applied"
+    efficiency = efficiencies(norm, sinogram.geometry, singles)
+    return replace(sinogram, facts={**sinogram.facts, **facts}).with_factors(efficiency, "normalisation")
 
 
 def _with_estimated_scatter(

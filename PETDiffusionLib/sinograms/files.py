@@ -6,6 +6,7 @@ import json
 import math
 import os
 import zipfile
+from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from PETDiffusionLib.sinograms.sinogram import Sinogram
 # effects count as corrected where a term that is there does not account for all of one.
 PROMPTS, FACTS = "prompts.hs", "sinogram.json"
 FACTOR_FILES = {"attenuation": "attenuation.hs", "normalisation": "normalisation.hs"}
-ADDITIVE, RANDOMS = "additive.hs", "randoms.hs"  # randoms plus scatter, or randoms alone
+ADDITIVE, RANDOMS, DELAYED = "additive.hs", "randoms.hs", "delayed.hs"  # randoms plus scatter, randoms, or delayeds
 # The same as SIRF writes it, and PETRIC (github.com/SyneRBI/PETRIC): one product of all factors, and an additive term
 # that is divided by it, so that the expectation is factors x (P(image) + additive).
 MULTIPLICATIVE = (
@@ -32,17 +33,18 @@ MULTIPLICATIVE = (
 PRECORRECTED_ADDITIVE = "additive_term.hs"
 
 
-def read_sinogram(path: str | os.PathLike[str], additive_is: str | None = None) -> Sinogram:
+def read_sinogram(path: str | os.PathLike[str], additive_is: str | None = None, *, with_pairs: bool = True) -> Sinogram:
     """Read an Interfile header (.hs), a sinogram folder, list mode, or the low-dose sinogram of a RED .npz.
 
     `additive_is` says what a folder's additive term is, "counts" or "precorrected"; None: the names of its files do.
+    `with_pairs`: how many pairs of crystals each bin of a histogram sums is a multiplicative term.
     Raises PETDiffusionError ("missing-file", "bad-format", "bad-header", "bad-file", "bad-sinogram").
     """
     path = Path(path)
     if not path.exists():
         raise PETDiffusionError("missing-file", f"There is no file or folder '{path}'. Check the path.")
     if path.is_dir():
-        return _read_folder(path, additive_is)
+        return _read_folder(path, additive_is, with_pairs)
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return read_red_pair(path)[0]
@@ -83,37 +85,44 @@ def read_red_pair(path: str | os.PathLike[str]) -> tuple[Sinogram, Sinogram]:
     return low, full
 
 
-def _read_folder(folder: Path, additive_is: str | None = None) -> Sinogram:
+def _read_folder(folder: Path, additive_is: str | None = None, with_pairs: bool = True) -> Sinogram:
     if not (folder / PROMPTS).is_file():
         raise PETDiffusionError("missing-file", f"A sinogram folder has a {PROMPTS}; '{folder}' has none.")
     sinogram = read_interfile(folder / PROMPTS)
+    said: list[str] = []
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8")) if (folder / FACTS).is_file() else {}
+    has_pairs = facts.get("multiplicative_is") == "pairs"
     for effect, name in FACTOR_FILES.items():
-        if (folder / name).is_file():
-            sinogram = sinogram.with_factors(read_term(folder / name, sinogram), effect)
+        if (folder / name).is_file() and (with_pairs or not has_pairs or effect != "normalisation"):
+            sinogram = sinogram.with_factors(read_term(folder / name, sinogram, said.append), effect)
     product = _only_one(folder, MULTIPLICATIVE)
     if product is not None:
         if sinogram.multiplicative is not None:
             raise PETDiffusionError(
                 "twice", f"'{folder}' has {product.name}, and factors of its own beside it. Give them once."
             )
-        sinogram = sinogram.with_factors(read_term(product, sinogram), "attenuation")
+        sinogram = sinogram.with_factors(read_term(product, sinogram, said.append), "attenuation")
         sinogram = replace(sinogram, corrected=sinogram.corrected | {"normalisation"})
     additive = _only_one(folder, (ADDITIVE, PRECORRECTED_ADDITIVE))
     if additive is not None:
         by_name = additive.name == PRECORRECTED_ADDITIVE or product is not None
         meant = additive_is or ("precorrected" if by_name else "counts")
-        sinogram = with_additive(sinogram, read_term(additive, sinogram), meant)
+        sinogram = with_additive(sinogram, read_term(additive, sinogram, said.append), meant)
         if by_name and additive_is is None:
             sinogram = sinogram.with_warning(
                 f"'{additive.name}' is taken as STIR and PETRIC have it, divided by the multiplicative terms. If it "
                 "is in counts, say --additive-is counts."
             )
     elif (folder / RANDOMS).is_file():
-        sinogram = sinogram.with_background(read_term(folder / RANDOMS, sinogram), "randoms")
-    if (folder / FACTS).is_file():
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        corrected = frozenset(facts.pop("corrected", sinogram.corrected))
-        sinogram = replace(sinogram, corrected=corrected, facts={**sinogram.facts, **facts})
+        sinogram = sinogram.with_background(read_term(folder / RANDOMS, sinogram, said.append), "randoms")
+    elif (folder / DELAYED).is_file():
+        sinogram = replace(sinogram, delayed=read_term(folder / DELAYED, sinogram, said.append))
+    corrected = frozenset(facts.pop("corrected", sinogram.corrected))
+    if has_pairs:  # which are no efficiencies; what else lies in the folder was added to it afterwards, and counts
+        corrected = sinogram.corrected - {"normalisation"}
+    sinogram = replace(sinogram, corrected=corrected, facts={**sinogram.facts, **facts})
+    for sentence in said:
+        sinogram = sinogram.with_warning(sentence)
     if sinogram.facts.get("simulated") and sinogram.geometry.patient_position.code is None:
         sinogram = sinogram.with_warning(
             f"'{folder}' was simulated by an earlier version, which numbered the rings from the feet: a volume of it "
@@ -149,8 +158,13 @@ def with_additive(sinogram: Sinogram, additive: torch.Tensor, additive_is: str) 
     return sinogram.with_background(additive, "randoms", "scatter")
 
 
-def read_term(path: str | os.PathLike[str], sinogram: Sinogram) -> torch.Tensor:
-    """The values of a sinogram that goes with another. Raises PETDiffusionError "bad-sinogram" for another geometry."""
+def read_term(
+    path: str | os.PathLike[str], sinogram: Sinogram, warn: Callable[[str], None] | None = None
+) -> torch.Tensor:
+    """The values of a sinogram that goes with another; `warn(sentence)` hears what is unusual in its header.
+
+    Raises PETDiffusionError "bad-sinogram" for another geometry.
+    """
     term, own = read_interfile(path, term=True), sinogram.geometry
     planes = _planes_in_order_of(own, term.geometry)
     if planes is None or term.prompts.shape[1:] not in (own.data_shape[1:], own.data_shape[1:3]):
@@ -160,6 +174,9 @@ def read_term(path: str | os.PathLike[str], sinogram: Sinogram) -> torch.Tensor:
             f"{own.name} {own.data_shape}, or rings, segments and bins lie elsewhere. "
             "Give terms of the same geometry.",
         )
+    if warn is not None:
+        for sentence in term.warnings:
+            warn(sentence)
     return term.prompts[planes]
 
 

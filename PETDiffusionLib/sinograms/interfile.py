@@ -20,6 +20,7 @@ from PETDiffusionLib.sinograms.interfile_data import (
     scaled,
     stored_type,
 )
+from PETDiffusionLib.sinograms.interfile_facts import measured_facts
 from PETDiffusionLib.sinograms.interfile_geometry import effects_corrected_before, header_lines, read_geometry
 from PETDiffusionLib.sinograms.interfile_header import InterfileHeader
 from PETDiffusionLib.sinograms.interfile_kinds import CORRECTION, EMISSION, NORMALISATION, expect
@@ -58,17 +59,29 @@ def read_interfile(path: str | os.PathLike[str], term: bool = False) -> Sinogram
     described = read_description(path, term)
     header, geometry = described.header, described.geometry
     data = _read_data_set(described, described.data_sets.prompts, described.layout)
-    facts = {"source": header.path.name, "scanner": geometry.name, "warnings": header.warnings}
-    return Sinogram(geometry, torch.from_numpy(data), corrected=described.corrected, facts=facts)
+    facts = {
+        "source": header.path.name,
+        "scanner": geometry.name,
+        "warnings": header.warnings,
+        **measured_facts(header),
+    }
+    delayed = None if term else _read_delayed(described)
+    return Sinogram(geometry, torch.from_numpy(data), corrected=described.corrected, facts=facts, delayed=delayed)
 
 
-def read_delayed(path: str | os.PathLike[str]) -> torch.Tensor | None:
+def _read_delayed(described: InterfileSinogram) -> torch.Tensor | None:
     """The delayed coincidences that Siemens stores behind the prompts, [plane, view, tangential(, tof)]; None for none.
 
-    Without the axis of TOF where they were not sorted by it.
+    Without the axis of TOF where they were not sorted by it. Those that are of no crystals any more, or were taken off
+    already, tell no randoms.
     """
-    described = read_description(path)
-    if described.data_sets.delayed is None:
+    if described.data_sets.delayed is None or described.data_sets.net or "randoms" in described.corrected:
+        return None
+    if described.geometry.bin_mm is not None:
+        described.header.warnings.append(
+            f"The delayed coincidences in '{described.header.path.name}' are arc-corrected, so that no randoms are "
+            "estimated from them. Give the sinogram as measured, or the expected randoms plus scatter by --additive."
+        )
         return None
     layout = described.layout
     size = data_path(described.header).stat().st_size - _offset(described, described.data_sets.delayed)

@@ -116,6 +116,10 @@ class ListModeFrames:
             "delayed": int(frame.delayed.numpy().sum(dtype=np.float64)),
             "list_mode": dict(self.opened.facts),
         }
+        # What the header states of the singles is of the whole measurement, and of no frame.
+        for name in ("energy_window_kev", *(() if self.window.frames else ("bucket_singles",))):
+            if name in self.opened.facts:
+                facts[name] = self.opened.facts[name]
         if frame.time is not None:
             facts |= {"start_s": frame.time.start_s, "duration_s": frame.time.duration_s}
             if self.opened.half_life_s is not None:

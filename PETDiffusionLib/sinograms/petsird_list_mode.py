@@ -59,6 +59,8 @@ class PetsirdListMode:
         self.facts["energy_windows_kev"] = [
             [float(e.edges[0]), float(e.edges[-1])] for e in scanner.event_energy_bin_edges
         ]
+        if all(window == self.facts["energy_windows_kev"][0] for window in self.facts["energy_windows_kev"]):
+            self.facts["energy_window_kev"] = self.facts["energy_windows_kev"][0]
         self._tof_mm = [[_middles(edges.edges) for edges in row] for row in scanner.tof_bin_edges]
         self._weights = _efficiencies(scanner, self._elements, self._energies)
         self._say_what_is_not_used(scanner)

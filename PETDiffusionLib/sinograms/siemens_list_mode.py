@@ -13,6 +13,7 @@ import torch
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.sinograms.binning import merged_planes
 from PETDiffusionLib.sinograms.geometry import ScannerGeometry, Segment
+from PETDiffusionLib.sinograms.interfile_facts import measured_facts
 from PETDiffusionLib.sinograms.interfile_geometry import read_patient_position
 from PETDiffusionLib.sinograms.interfile_header import InterfileHeader
 from PETDiffusionLib.sinograms.list_mode import Batch
@@ -48,6 +49,7 @@ class SiemensListMode:
         self.half_life_s = half_life_s if half_life_s > 0 else None
         if "isotope name" in header:
             self.facts["isotope"] = header.text("isotope name")
+        self.facts |= measured_facts(header)
         self.warnings += header.warnings
 
     def _check_words(self) -> None:

@@ -66,6 +66,17 @@ class Sinogram:
         known = ("start_s", "duration_s", "half_life_s", "decay_factor", "position", "delayed", "list_mode")
         return {name: self.facts[name] for name in known if name in self.facts}
 
+    @property
+    def term_facts(self) -> dict[str, Any]:
+        """What is known of the terms that were estimated, and of the components of a normalisation."""
+        known = ("randoms_from_delayed", "scatter_fraction", "scatter_scale", "normalisation_components", "dead_time")
+        return {name: self.facts[name] for name in known if name in self.facts}
+
+    @property
+    def volume_facts(self) -> dict[str, Any]:
+        """What a volume of it says of itself: its frame, and how the patient lay along the scanner's axes."""
+        return {**self.frame_facts, "patient_position": self.geometry.patient_position.taken}
+
     def with_warning(self, sentence: str) -> Sinogram:
         """With one more of them."""
         return replace(self, facts={**self.facts, "warnings": [*self.warnings, sentence]})

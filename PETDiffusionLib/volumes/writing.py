@@ -18,6 +18,7 @@ from PETDiffusionLib.volumes.units import UNIT_KEY
 from PETDiffusionLib.volumes.volume import Volume, check_finite
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".hv")
+IN_GEOMETRY = {"patient_position"}  # facts that a NIfTI image says by its geometry, and no JSON beside it
 ENDINGS = (*WRITABLE, ".nhdr", ".gz", ".img", ".hdr", ".v")  # of which a name has one: ITK would write another file
 
 
@@ -34,7 +35,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], overwrite: bool =
     path = Path(path)
     check_writable_name(path)
     check_finite(sitk.GetArrayViewFromImage(volume.image), f"The volume for '{path}'")
-    has_sidecar = is_nifti(path) and bool(volume.facts)
+    has_sidecar = is_nifti(path) and bool(volume.facts.keys() - IN_GEOMETRY)
     if has_sidecar:
         check_sidecar(path, overwrite)
     try:

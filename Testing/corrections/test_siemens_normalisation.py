@@ -94,6 +94,30 @@ def test_efficiencies_are_those_of_the_components_multiplied_by_hand(tmp_path: P
             plane += 1
 
 
+def test_mashed_views_sum_the_efficiencies_of_unmashed_ones(tmp_path: Path) -> None:
+    norm = read_norm(written(tmp_path, components()))
+    few = replace(scanner(), segments=(Segment(2, 4), Segment(-1, 1)))
+    mashed = efficiencies(norm, replace(few, views=126))
+    single = efficiencies(norm, few)
+    assert mashed.shape == replace(few, views=126).data_shape
+    np.testing.assert_allclose(mashed, single[:, ::2] + single[:, 1::2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("segments", [(Segment(2, 2),), (Segment(-3, -3),), (Segment(0, 0), Segment(7, 7))])
+def test_data_of_another_span_and_of_single_segments_are_normalised(
+    segments: tuple[Segment, ...], tmp_path: Path
+) -> None:
+    parts = components()
+    found = efficiencies(read_norm(written(tmp_path, parts)), replace(scanner(), segments=segments)).numpy()
+    plane = 0
+    for segment in segments:
+        for number in range(segment.planes(RINGS)):
+            ring_sum = segment.smallest_tilt + 2 * number
+            expected = by_hand(parts, ring_sum, segment.lowest, segment.highest, 40, 150)
+            assert found[plane, 40, 150] == pytest.approx(expected, rel=2e-5)
+            plane += 1
+
+
 def test_components_are_found_by_their_place_where_the_header_names_none(tmp_path: Path) -> None:
     parts = components()
     named, unnamed = (tmp_path / name for name in ("named", "unnamed"))
@@ -126,8 +150,6 @@ def test_a_normalisation_of_another_scanner_or_a_cut_one_is_refused_by_name(tmp_
     norm = read_norm(written(tmp_path, components()))
     with pytest.raises(PETDiffusionError, match="rings x crystals"):
         efficiencies(norm, SCANNERS["mmr"])
-    with pytest.raises(PETDiffusionError, match="unmashed views"):
-        efficiencies(norm, replace(scanner(), views=126))
     odd = replace(norm, axial=norm.axial[:-1])
     with pytest.raises(PETDiffusionError, match="axial effects"):
         efficiencies(odd, replace(scanner(), segments=(Segment(0, 0),)))

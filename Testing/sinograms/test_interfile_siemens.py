@@ -10,7 +10,7 @@ import pytest
 
 from PETDiffusionLib.errors import PETDiffusionError
 from PETDiffusionLib.sinograms import Segment
-from PETDiffusionLib.sinograms.interfile import read_delayed, read_interfile
+from PETDiffusionLib.sinograms.interfile import read_interfile
 from PETDiffusionLib.sinograms.interfile_header import InterfileHeader
 from PETDiffusionLib.sinograms.interfile_layout import TIMING
 from PETDiffusionLib.sinograms.interfile_siemens import read_siemens_layout
@@ -76,7 +76,7 @@ def test_prompts_and_delayed_coincidences_are_told_apart(tmp_path: Path) -> None
     assert sinogram.geometry.segments == (Segment(-5, 5), Segment(-16, -6), Segment(6, 16))
     assert sinogram.geometry.bin_mm is None and sinogram.geometry.radius_mm == 335.0
     np.testing.assert_array_equal(sinogram.prompts.numpy(), PROMPTS)
-    delayed = read_delayed(tmp_path / "a.s.hdr")
+    delayed = sinogram.delayed
     assert delayed is not None
     np.testing.assert_array_equal(delayed.numpy(), PROMPTS[::-1] + 7)
     assert sinogram.facts["warnings"] == []
@@ -86,6 +86,31 @@ def test_the_data_set_of_prompts_may_be_the_second(tmp_path: Path) -> None:
     swapped = [("[1]:=prompts", "[1]:=randoms_"), ("[2]:=randoms\n", "[2]:=prompts\n"), ("randoms_", "randoms")]
     sinogram = read_interfile(written(tmp_path, *swapped))
     np.testing.assert_array_equal(sinogram.prompts.numpy(), PROMPTS[::-1] + 7)
+
+
+def test_delayeds_that_tell_no_randoms_are_left(tmp_path: Path) -> None:
+    """Those that were taken off already, and those that arc correction has moved off their crystals."""
+    assert read_interfile(written(tmp_path, ("[1]:=prompts", "[1]:=net trues"))).delayed is None
+    corrected = read_interfile(
+        written(tmp_path, ("applied corrections:=", "applied corrections:={radial arc-correction}"))
+    )
+    assert corrected.delayed is None
+    assert any("arc-corrected, so that no randoms" in sentence for sentence in corrected.warnings)
+
+
+def test_the_energy_window_and_the_singles_of_all_buckets_are_facts(tmp_path: Path) -> None:
+    rates = "".join(f"%bucket singles rate [{number}]:={100 * number}\n" for number in range(1, 4))
+    window = "%energy window lower level (keV) [1]:=430\n%energy window upper level (keV) [1]:=610\n"
+    whole = ("%bucket singles rate [1]:=19113\n", f"{window}%number of buckets:=3\n{rates}")
+    facts = read_interfile(written(tmp_path, whole)).facts
+    assert facts["energy_window_kev"] == [430, 610]
+    assert facts["bucket_singles"] == [100, 200, 300]
+    assert "bucket_singles" not in read_interfile(written(tmp_path)).facts  # one of an unknown number
+    some = (whole[0], whole[1].replace(":=3\n", ":=224\n"))
+    assert "bucket_singles" not in read_interfile(written(tmp_path, some)).facts
+    odd = read_interfile(written(tmp_path, (whole[0], whole[1].replace(":=430", ":=530"))))
+    assert "energy_window_kev" not in odd.facts
+    assert any("does not hold 511 keV" in sentence for sentence in odd.warnings)
 
 
 def test_net_trues_are_said_to_be_no_counts(tmp_path: Path) -> None:
@@ -123,7 +148,6 @@ def test_what_contradicts_the_scanner_is_refused_with_both_values(
     path = written(tmp_path, (old, new))
     with pytest.raises(PETDiffusionError) as refusal:
         read_interfile(path)
-        read_delayed(path)
     assert re.search(named, refusal.value.sentence), refusal.value.sentence
 
 

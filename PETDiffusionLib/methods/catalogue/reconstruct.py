@@ -58,7 +58,8 @@ READING = {
         "the tails beside the body", default="none", choices=("none", "estimate"),
     ),
     "energy_window_kev": Rule(
-        "number", "Energy window (keV)", "lowest and highest accepted energy, for the scatter (default: 430 610)",
+        "number", "Energy window (keV)", "lowest and highest accepted energy, for the scatter (default: what "
+        "the scan states, else 430 610)",
         lowest=0, highest=2000, count=2,
     ),
     **LIST_MODE,
