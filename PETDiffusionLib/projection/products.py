@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -24,17 +25,22 @@ Matrices = dict[tuple[bytes, Grid, Group, int], tuple[SparseMatrix, range]]  # b
 
 
 class Scratch:
-    """Memory that passing results share: fresh pages for each would cost as much as the arithmetic."""
+    """Memory that passing results share: fresh pages for each would cost as much as the arithmetic.
+
+    Every thread has its own, since a training projects its next batch while it walks on the last.
+    """
 
     def __init__(self) -> None:
-        self._kept: dict[str, torch.Tensor] = {}
+        self._of_thread = threading.local()
 
     def take(self, purpose: str, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
         """A contiguous tensor of any values; the last one of the same purpose is lost."""
         size = math.prod(shape)
-        kept = self._kept.get(purpose)
+        held = self._of_thread.__dict__
+        kept = held.get(purpose)
         if kept is None or kept.numel() < size or kept.dtype != like.dtype or kept.device != like.device:
-            kept = self._kept[purpose] = like.new_empty(size)
+            with torch.inference_mode(False):  # a tensor of inference mode could not be written to outside of it again
+                kept = held[purpose] = torch.empty(size, dtype=like.dtype, device=like.device)
         return kept[:size].view(*shape)
 
 

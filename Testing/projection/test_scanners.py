@@ -1,5 +1,6 @@
 """What makes a projector of a scanner right, for every back end that this Python has."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -198,3 +199,26 @@ def test_the_choice_is_automatic_reported_and_forcible(caplog) -> None:
 def test_a_parallelproj_that_is_not_there_is_said_to_be_missing() -> None:
     with pytest.raises(PETDiffusionError, match="conda-forge"):
         make_projector(SCANNER, *GRID, backend="parallelproj")
+
+
+def small_cylinder() -> CylinderProjector:
+    geometry = ScannerGeometry("small", 200.0, 8, 64, 6.0, 32, 24, segments_of_span(8, 3, 4))
+    return make_projector(geometry, (15, 12, 12), (25.0, 25.0, 3.0), backend="cylinder")
+
+
+def test_two_threads_may_use_one_projector() -> None:
+    projector = small_cylinder()
+    images = [torch.rand(projector.image_shape) for _ in range(40)]
+    alone = [projector.adjoint(projector.forward(image)) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda image: projector.adjoint(projector.forward(image)), images))
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_a_projector_that_served_in_inference_mode_serves_outside_of_it_too() -> None:
+    projector = small_cylinder()
+    image, data = torch.rand(projector.image_shape), torch.rand(projector.data_shape)
+    with torch.inference_mode():
+        inside = projector.forward(image), projector.adjoint(data)
+    assert torch.equal(projector.forward(image), inside[0])
+    assert torch.equal(projector.adjoint(data), inside[1])
